@@ -1,0 +1,1 @@
+"""minibox: your own machines become one Dropbox."""

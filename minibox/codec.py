@@ -1,0 +1,89 @@
+"""Values to MessagePack records and back: strict, bounded, with kind and version.
+
+A record is the array ``[kind, version, *fields]``. Fields may be added at the end, with a default;
+anything else is a new version. The decoder refuses what MessagePack allows and we never write:
+extension types, NaN and infinities, duplicate keys, trailing bytes, deep nesting.
+"""
+
+import math
+from typing import Any, ClassVar, NoReturn, TypeVar
+
+import msgpack
+import msgspec
+
+from minibox.errors import BadRecord
+
+MAX_RECORD_BYTES = 64 * 1024 * 1024
+"""No record is larger: a frame header is bounded far lower, a manifest segment too."""
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A value that is stored or sent. Subclasses set ``kind`` (short, unique) and ``version``."""
+
+    kind: ClassVar[str]
+    version: ClassVar[int] = 1
+
+
+R = TypeVar("R", bound=Record)
+
+
+def encode(record: Record) -> bytes:
+    """The record's bytes."""
+    values: list[Any] = msgspec.to_builtins(record, builtin_types=(bytes,))
+    packed: bytes = msgpack.packb([record.kind, record.version, *values], use_bin_type=True)
+    return packed
+
+
+def decode(expected: type[R], packed: bytes) -> R:
+    """The record in ``packed``. Anything but exactly one ``expected`` raises BadRecord."""
+    values = unpack(packed)
+    if not isinstance(values, list) or len(values) < 2 or values[0] != expected.kind:  # noqa: PLR2004
+        raise BadRecord(kind=expected.kind, reason="another kind of record")
+    if values[1] != expected.version:
+        raise BadRecord(kind=expected.kind, reason=f"version {values[1]!r} is not known")
+    try:
+        return msgspec.convert(values[2:], expected, strict=True)
+    except msgspec.ValidationError as problem:
+        raise BadRecord(kind=expected.kind, reason=str(problem)) from problem
+
+
+def unpack(packed: bytes) -> Any:  # noqa: ANN401
+    """Plain values from untrusted MessagePack, or BadRecord and nothing else."""
+    try:
+        return msgpack.unpackb(
+            packed,
+            raw=False,
+            strict_map_key=True,
+            object_pairs_hook=_no_duplicates,
+            ext_hook=_no_extensions,
+            list_hook=_no_special_floats,
+        )
+    except BadRecord:
+        raise
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as problem:
+        raise BadRecord(kind="msgpack", reason=str(problem) or type(problem).__name__) from problem
+
+
+def _no_duplicates(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise BadRecord(kind="msgpack", reason="a key stands twice")
+    for value in made.values():
+        _no_special_float(value)
+    return made
+
+
+def _no_special_floats(values: list[Any]) -> list[Any]:
+    for value in values:
+        if type(value) is float:
+            _no_special_float(value)
+    return values
+
+
+def _no_special_float(value: object) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadRecord(kind="msgpack", reason="a number is not finite")
+
+
+def _no_extensions(code: int, _packed: bytes) -> NoReturn:
+    raise BadRecord(kind="msgpack", reason=f"extension type {code}")

@@ -1,0 +1,43 @@
+"""Ids that people and programs see: opaque text with a prefix, eight bytes inside.
+
+An id is 42 bits of Unix milliseconds and 22 random bits, so that neighbours in time are neighbours
+in the store, and a coordinator restored from an older state never makes an old id again. The maker
+checks in its own transaction that the id is free.
+"""
+
+from typing import Literal
+
+ID_BYTES = 8
+Prefix = Literal["f", "d", "s", "u", "j", "n", "usr", "ses", "dev", "tr"]
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case
+_DIGITS = {letter: value for value, letter in enumerate(_ALPHABET)}
+_TEXT_DIGITS = 13
+_RANDOM_BITS = 22
+
+
+def new_id(wall: float, random: bytes) -> int:
+    """A fresh id made at Unix time ``wall`` from at least three random bytes; never 0."""
+    milliseconds = int(wall * 1000) & ((1 << 42) - 1)
+    noise = int.from_bytes(random[:3], "big") & ((1 << _RANDOM_BITS) - 1)
+    return (milliseconds << _RANDOM_BITS | noise) or 1
+
+
+def to_text(prefix: Prefix, number: int) -> str:
+    """``f_0c5x…``: the id as callers see it."""
+    digits = [_ALPHABET[number >> shift & 31] for shift in range(5 * (_TEXT_DIGITS - 1), -1, -5)]
+    return f"{prefix}_{''.join(digits)}"
+
+
+def from_text(prefix: Prefix, text: str) -> int | None:
+    """The id in ``text``, or None where it is not one of this prefix."""
+    head, _, digits = text.partition("_")
+    if head != prefix or len(digits) != _TEXT_DIGITS:
+        return None
+    number = 0
+    for letter in digits:
+        value = _DIGITS.get(letter)
+        if value is None:
+            return None
+        number = number << 5 | value
+    return number if 0 < number < 1 << 64 else None
