@@ -39,25 +39,28 @@ def decode(expected: type[R], packed: bytes) -> R:
     values = unpack(packed)
     if not isinstance(values, list) or len(values) < 2 or values[0] != expected.kind:  # noqa: PLR2004
         raise BadRecord(kind=expected.kind, reason="another kind of record")
-    if values[1] != expected.version:
+    if type(values[1]) is not int or values[1] != expected.version:
         raise BadRecord(kind=expected.kind, reason=f"version {values[1]!r} is not known")
     try:
-        return msgspec.convert(values[2:], expected, strict=True)
+        return msgspec.convert(values[2:], expected, strict=True, builtin_types=(bytes,))
     except msgspec.ValidationError as problem:
         raise BadRecord(kind=expected.kind, reason=str(problem)) from problem
 
 
 def unpack(packed: bytes) -> Any:  # noqa: ANN401
     """Plain values from untrusted MessagePack, or BadRecord and nothing else."""
+    if len(packed) > MAX_RECORD_BYTES:
+        raise BadRecord(kind="msgpack", reason=f"larger than {MAX_RECORD_BYTES} bytes")
     try:
-        return msgpack.unpackb(
+        values = msgpack.unpackb(
             packed,
             raw=False,
             strict_map_key=True,
             object_pairs_hook=_no_duplicates,
             ext_hook=_no_extensions,
-            list_hook=_no_special_floats,
+            list_hook=_only_plain,
         )
+        return values if type(values) is list else _only_plain([values])[0]
     except BadRecord:
         raise
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as problem:
@@ -68,21 +71,19 @@ def _no_duplicates(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         raise BadRecord(kind="msgpack", reason="a key stands twice")
-    for value in made.values():
-        _no_special_float(value)
+    _only_plain(list(made.values()))
     return made
 
 
-def _no_special_floats(values: list[Any]) -> list[Any]:
+def _only_plain(values: list[Any]) -> list[Any]:
     for value in values:
-        if type(value) is float:
-            _no_special_float(value)
+        kind = type(value)
+        if kind is float:
+            if not math.isfinite(value):
+                raise BadRecord(kind="msgpack", reason="a number is not finite")
+        elif kind is msgpack.Timestamp:  # the one extension that the library makes itself
+            _no_extensions(-1, b"")
     return values
-
-
-def _no_special_float(value: object) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise BadRecord(kind="msgpack", reason="a number is not finite")
 
 
 def _no_extensions(code: int, _packed: bytes) -> NoReturn:

@@ -219,6 +219,38 @@ class AccountDisabled(Failure):
     sentence = "This account is disabled."
 
 
+@dataclass(eq=False)
+class LinkPasswordRequired(Failure):
+    """The shared link asks for a password, or for another one."""
+
+    code = "link_password_required"
+    sentence = "This link needs its password."
+
+
+@dataclass(eq=False)
+class ReadOnlyShare(Failure):
+    """The share lets the caller read, not write."""
+
+    code = "read_only_share"
+    sentence = "This share is for reading only."
+
+
+@dataclass(eq=False)
+class CsrfRefused(Failure):
+    """A request with a session cookie came without its CSRF header."""
+
+    code = "csrf"
+    sentence = "The CSRF header is missing or wrong."
+
+
+@dataclass(eq=False)
+class RegistrationClosed(Failure):
+    """Only an admin makes accounts here."""
+
+    code = "registration_closed"
+    sentence = "Accounts are made by an administrator here."
+
+
 # What it is about
 
 
@@ -276,6 +308,14 @@ class LayoutChanged(Failure):
 
 
 @dataclass(eq=False)
+class ShareExpired(Failure):
+    """The share has ended, by date or by number of downloads."""
+
+    code = "share_expired"
+    sentence = "This link is no longer valid."
+
+
+@dataclass(eq=False)
 class UploadExpired(Failure):
     """The lease of the upload has run out."""
 
@@ -289,6 +329,14 @@ class VersionExpired(Failure):
 
     code = "version_expired"
     sentence = "The content of that version is no longer kept."
+
+
+@dataclass(eq=False)
+class CursorReset(Failure):
+    """The cursor is of another lineage or too old: list the tree anew."""
+
+    code = "cursor_reset"
+    sentence = "That cursor is too old; begin again from the tree."
 
 
 @dataclass(eq=False)
@@ -306,6 +354,15 @@ class IdempotencyMismatch(Failure):
 
     code = "idempotency_mismatch"
     sentence = "That Idempotency-Key was used for another request."
+
+
+@dataclass(eq=False)
+class Locked(Failure):
+    """Somebody holds a lock on the file."""
+
+    code = "locked"
+    sentence = "The file is locked by {holder!r}."
+    holder: str
 
 
 @dataclass(eq=False)
@@ -572,6 +629,15 @@ class StoreStopped(Failure):
     sentence = "A write to {directory} could not be made durable; the process stops: {reason}."
     directory: str
     reason: str
+
+
+@dataclass(eq=False)
+class NoRoom(Failure):
+    """A write did not fit on its disk; nothing of it stays there."""
+
+    code = "no_room"
+    sentence = "{directory} has no room for that."
+    directory: str
 
 
 @dataclass(eq=False)

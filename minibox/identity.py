@@ -5,6 +5,7 @@ in the store, and a coordinator restored from an older state never makes an old 
 checks in its own transaction that the id is free.
 """
 
+import hashlib
 from typing import Literal
 
 ID_BYTES = 8
@@ -21,6 +22,21 @@ def new_id(wall: float, random: bytes) -> int:
     milliseconds = int(wall * 1000) & ((1 << 42) - 1)
     noise = int.from_bytes(random[:3], "big") & ((1 << _RANDOM_BITS) - 1)
     return (milliseconds << _RANDOM_BITS | noise) or 1
+
+
+class FreshIds:
+    """Ids for one transaction: which ones is fixed when it is queued, by the time and a seed."""
+
+    def __init__(self, wall: float, seed: bytes) -> None:
+        self._wall = wall
+        self._seed = seed
+        self._made = 0
+
+    def make(self) -> int:
+        """The next id."""
+        self._made += 1
+        noise = hashlib.sha256(self._seed + self._made.to_bytes(4, "big")).digest()
+        return new_id(self._wall, noise)
 
 
 def to_text(prefix: Prefix, number: int) -> str:

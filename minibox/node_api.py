@@ -6,6 +6,8 @@ as its header's arguments and raw chunk bytes as its body; so is its answer.
 
 from typing import Literal
 
+from minibox.capability import Capability as Capability  # noqa: PLC0414  words of this protocol,
+from minibox.capability import Receipt as Receipt  # noqa: PLC0414  defined on the lowest floor
 from minibox.chunk import ChunkId, ChunkRef
 from minibox.codec import Record
 
@@ -30,35 +32,6 @@ DELETE = "delete"
 HEARTBEAT = "heartbeat"
 RECEIPTS = "receipts"
 DAMAGE = "damage"
-
-
-class Capability(Record, frozen=True):
-    """The signed right to put or get one chunk (minibox.credentials makes and checks it).
-
-    ``scope`` is the upload (put) or file version (get) that it was given for; ``sequence`` that of
-    the transaction that pinned the chunk; ``expires`` is in coordinator seconds.
-    """
-
-    kind = "cap"
-    verb: Literal["put", "get"]
-    chunk: ChunkId
-    length: int
-    scope: int
-    sequence: int
-    expires: int
-    mac: bytes
-
-
-class Receipt(Record, frozen=True):
-    """A node's signed word that it holds a chunk durably, on the disk that it names."""
-
-    kind = "receipt"
-    chunk: ChunkId
-    length: int
-    node: str
-    disk: bytes
-    upload: int
-    mac: bytes
 
 
 class Put(Record, frozen=True):

@@ -1,0 +1,151 @@
+"""Accounts: who may log in, under which names, in which role, with which home."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from minibox.codec import Record
+from minibox.coordinator import namespaces
+from minibox.coordinator.journal import Act
+from minibox.errors import AlreadyExists, NotFound, ValidationFailed
+from minibox.identity import FreshIds, to_text
+from minibox.names import check_email, check_username, fold
+from minibox.store import Reader, Table, Writer
+
+Role = Literal["user", "admin"]
+
+
+class User(Record, frozen=True):
+    """One account. ``password`` is a bcrypt hash; ``home`` is the root of the user's namespace."""
+
+    kind = "user"
+    id: int
+    username: str
+    email: str
+    password: bytes
+    role: Role
+    home: int
+    created: float
+    disabled: bool = False
+
+    @property
+    def public_id(self) -> str:
+        """The id as callers see it."""
+        return to_text("usr", self.id)
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the user administers the cluster."""
+        return self.role == "admin"
+
+
+class Login(Record, frozen=True):
+    """Which user a name or an address belongs to."""
+
+    kind = "login"
+    user: int
+
+
+_USERS = Table(b"uu", User)
+_USERNAMES = Table(b"un", Login)
+_EMAILS = Table(b"ue", Login)
+
+
+class Names(msgspec.Struct, frozen=True):
+    """What a user can be called; at least one is given. Use :func:`checked_names` to make them."""
+
+    username: str
+    email: str
+
+
+def checked_names(username: str, email: str) -> Names:
+    """Valid names; ValidationFailed. Without a username the address's first part serves."""
+    if not username and not email:
+        raise ValidationFailed("username", "give a username or an email")
+    if email:
+        email = check_email(email)
+    return Names(check_username(username or email.partition("@")[0]), email)
+
+
+def create(
+    writer: Writer,
+    now: float,
+    ids: FreshIds,
+    names: Names,
+    password: bytes,
+    role: Role,
+    quota: int,
+) -> User:
+    """A new account with an empty home of ``quota`` bytes (0: no limit); AlreadyExists."""
+    _refuse_taken(writer, names, but_not=0)
+    user_id, home, trash = ids.make(), ids.make(), ids.make()
+    act = Act(actor=user_id, now=now)
+    namespaces.found(writer, act, root=home, trash=trash, limit=quota)
+    user = User(user_id, names.username, names.email, password, role, home, now)
+    _write(writer, user)
+    return user
+
+
+def get(reader: Reader, user_id: int) -> User | None:
+    """The account of that id."""
+    return _USERS.get(reader, user_id)
+
+
+def by_login(reader: Reader, name: str) -> User | None:
+    """The account of that username or address: either word takes either."""
+    table = _EMAILS if "@" in name else _USERNAMES
+    login = table.get(reader, _key(name))
+    return get(reader, login.user) if login else None
+
+
+def every(reader: Reader) -> Iterator[User]:
+    """All accounts."""
+    for _, user in _USERS.scan(reader):
+        yield user
+
+
+def rename(writer: Writer, user: User, names: Names) -> User:
+    """Give the user other names; AlreadyExists."""
+    _refuse_taken(writer, names, but_not=user.id)
+    _remove_names(writer, user)
+    renamed = msgspec.structs.replace(user, username=names.username, email=names.email)
+    _write(writer, renamed)
+    return renamed
+
+
+def rewrite(writer: Writer, user_id: int, **facts: object) -> User:
+    """Change facts other than the names; NotFound."""
+    user = get(writer, user_id)
+    if user is None:
+        raise NotFound("user")
+    changed: User = msgspec.structs.replace(user, **facts)
+    _USERS.put(writer, changed, user_id)
+    return changed
+
+
+def _refuse_taken(reader: Reader, names: Names, but_not: int) -> None:
+    for table, name, what in (
+        (_USERNAMES, names.username, "The username"),
+        (_EMAILS, names.email, "The address"),
+    ):
+        login = table.get(reader, _key(name)) if name else None
+        if login is not None and login.user != but_not:
+            raise AlreadyExists(f"{what} {name!r}")
+
+
+def _write(writer: Writer, user: User) -> None:
+    _USERS.put(writer, user, user.id)
+    _USERNAMES.put(writer, Login(user.id), _key(user.username))
+    if user.email:
+        _EMAILS.put(writer, Login(user.id), _key(user.email))
+
+
+def _remove_names(writer: Writer, user: User) -> None:
+    _USERNAMES.delete(writer, _key(user.username))
+    if user.email:
+        _EMAILS.delete(writer, _key(user.email))
+
+
+def _key(name: str) -> bytes:
+    return fold(name).encode()

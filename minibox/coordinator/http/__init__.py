@@ -1,0 +1,1 @@
+"""The coordinator's HTTP door: streaming requests, typed routes, problem documents."""

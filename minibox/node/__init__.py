@@ -1,0 +1,1 @@
+"""A node: immutable chunks on local disks."""
