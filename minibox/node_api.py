@@ -195,7 +195,7 @@ class HeartbeatAnswer(Record, frozen=True):
 
 
 class Damage(Record, frozen=True):
-    """A node reports copies that it found bad and put into quarantine, with the disk of each."""
+    """A node reports chunks whose copy it found bad and put into quarantine."""
 
     kind = "damage"
     node: str

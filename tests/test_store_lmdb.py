@@ -1,6 +1,7 @@
 """The LMDB store on a real disk: who may open it, and what it does when the disk fails."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import subprocess
@@ -72,11 +73,12 @@ def opened(directory):
 def descriptors_of(path: Path, *, meta: bool) -> list[int]:
     """LMDB writes pages through one descriptor and meta pages through another, which syncs."""
     found = []
-    for name in os.listdir("/proc/self/fd"):
+    for each in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{name}") == str(path):
-                syncs = bool(fcntl.fcntl(int(name), fcntl.F_GETFL) & os.O_DSYNC)
-                found += [int(name)] if syncs == meta else []
+            if each.readlink() == path:
+                descriptor = int(each.name)
+                syncs = bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DSYNC)
+                found += [descriptor] if syncs == meta else []
     return found
 
 
@@ -251,7 +253,8 @@ def test_on_a_full_disk_the_ballast_makes_deletes_possible(opened, monkeypatch):
 
 
 def test_a_write_cut_short_by_a_full_disk_is_no_broken_disk(opened, monkeypatch):
-    problem = lmdb.Error("mdb_txn_commit", 5)
+    problem = lmdb.Error("mdb_txn_commit")
+    problem.code = errno.EIO
     assert not opened.store._is_for_lack_of_room(problem)
     monkeypatch.setattr(opened.store._room, "free_bytes", lambda: 4096)
     assert opened.store._is_for_lack_of_room(problem)
@@ -278,20 +281,55 @@ def test_a_meta_page_that_does_not_fit_stops_the_store(opened):
     assert opened.store.failed.called
 
 
-def test_a_damaged_page_is_reported_as_damage(directory):
-    opened = Opened(directory)
-    for number in range(300):
-        opened.put(b"%05d" % number, b"x" * 200)
-    opened.close()
-    path = directory / "data.mdb"
+def first_key(page: bytes) -> bytes:
+    """Of a leaf page: flags, then the places of its nodes, each with a header of 8 bytes."""
+    place = int.from_bytes(page[16:18], "little")
+    length = int.from_bytes(page[place + 6 : place + 8], "little")
+    return page[place + 8 : place + 8 + length]
+
+
+def damage_leaves(path: Path, *, with_format: bool) -> None:
+    """Make leaf pages pages of no kind: the one with the store's own row, or those after it."""
     content = bytearray(path.read_bytes())
-    for page in range(2, len(content) // 4096):
-        # The page's flags: neither branch nor leaf any more.
-        content[page * 4096 + 10 : page * 4096 + 12] = b"\0\0"
+    for start in range(2 * 4096, len(content), 4096):
+        page = bytes(content[start : start + 4096])
+        key = first_key(page) if page[10] == 2 else b""
+        if key == b"\0format" if with_format else key.isdigit():
+            content[start + 10] = 0
     path.write_bytes(content)
-    damaged = Opened.__new__(Opened)
-    with pytest.raises((RecordDamaged, DirectoryRefused)):
-        damaged.__init__(directory)
+
+
+def many_rows(directory: Path) -> Path:
+    opened = Opened(directory)
+    opened.run(
+        opened.store.write(lambda w: [w.put(b"%05d" % n, b"x" * 200) for n in range(300)] and None)
+    )
+    opened.close()
+    return directory / "data.mdb"
+
+
+def test_a_damaged_page_is_reported_as_damage_and_its_siblings_are_kept(directory):
+    damage_leaves(many_rows(directory), with_format=False)
+    opened = Opened(directory)
+    with pytest.raises(RecordDamaged):
+        opened.store.read(lambda reader: reader.get(b"00200"))
+    opening = opened.store.write(lambda _: None)
+    before = opened.store.write(lambda writer: writer.put(b"\1", b""))
+    hit = opened.store.write(lambda writer: (writer.put(b"\2", b""), writer.put(b"00200", b"")))
+    after = opened.store.write(lambda writer: (writer.get(b"\1"), writer.get(b"\2")))
+    opened.run(opening)
+    opened.run(before)
+    with pytest.raises(RecordDamaged):
+        opened.run(hit)
+    assert opened.run(after) == (b"", None)
+    assert not opened.store.failed.called
+    opened.close()
+
+
+def test_a_damaged_first_page_is_reported_at_the_opening(directory):
+    damage_leaves(many_rows(directory), with_format=True)
+    with pytest.raises(RecordDamaged):
+        Opened(directory)
 
 
 class PoolThreads:
@@ -320,16 +358,17 @@ async def test_in_real_threads_reads_go_on_while_a_group_is_written(directory):
         )
         store = await open_lmdb(world, directory)
         await store.write(lambda writer: writer.put(b"a", b"1"))
-        begun, go_on = Event(), Event()
+        begun: Deferred[None] = Deferred()
+        go_on = Event()
 
         def slow(writer):
             writer.put(b"a", b"2")
-            begun.set()
+            reactor.callFromThread(begun.callback, None)
             assert go_on.wait(10)
             return get_ident()
 
         writing = store.write(slow)
-        assert begun.wait(10)
+        await begun
         assert store.read(lambda reader: reader.get(b"a")) == b"1"
         go_on.set()
         assert await writing != get_ident()

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IConsumer, ITransport
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
@@ -65,13 +65,25 @@ class StreamedBody:
         self.length = length
         self._source = source
         self._sent = sent
-        self._work: Deferred[None] | None = None
+        self._pumping: Deferred[None] | None = None
         self._paused: Deferred[None] | None = None
+        self._is_stopped = False
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:  # noqa: N802
-        """Write the source to ``consumer``; fires when all of it was taken."""
-        self._work = Deferred.fromCoroutine(self._pump(consumer))
-        return self._work
+        """Write the source to ``consumer``; fires when all of it was taken, never once stopped."""
+        done: Deferred[None] = Deferred()
+
+        def ended(result: object) -> None:
+            if self._is_stopped:
+                return
+            if isinstance(result, Reason):
+                done.errback(result)
+            else:
+                done.callback(None)
+
+        self._pumping = Deferred.fromCoroutine(self._pump(consumer))
+        self._pumping.addBoth(ended)
+        return done
 
     def pauseProducing(self) -> None:  # noqa: N802
         """Take no further part from the source."""
@@ -86,9 +98,9 @@ class StreamedBody:
 
     def stopProducing(self) -> None:  # noqa: N802
         """The connection is gone, or the answer came before the end."""
-        if self._work is not None and not self._work.called:
-            self._work.addErrback(lambda reason: reason.trap(CancelledError) and None)
-            self._work.cancel()
+        self._is_stopped = True
+        if self._pumping is not None:
+            self._pumping.cancel()
 
     async def _pump(self, consumer: IConsumer) -> None:
         async for part in self._source:
@@ -116,7 +128,7 @@ class IncomingBody(TwistedProtocol):
     def makeConnection(self, transport: ITransport) -> None:  # noqa: N802
         """Twisted hands in what can be paused."""
         self._source = transport  # type: ignore[assignment]
-        super().makeConnection(transport)
+        super().makeConnection(transport)  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         """A part has come."""
@@ -132,7 +144,7 @@ class IncomingBody(TwistedProtocol):
 
     def connectionLost(self, reason: Reason = connectionDone) -> None:  # noqa: N802
         """The body is complete, or cut."""
-        if not reason.check(ResponseDone):
+        if not reason.check(ResponseDone):  # type: ignore[no-untyped-call]
             self.fail(Unreachable(self._peer, "the connection was cut in the middle of an answer"))
         self._finish()
 

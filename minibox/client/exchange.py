@@ -1,14 +1,15 @@
 """One HTTP request and its answer, under deadlines, with failures that callers can act on."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.web._newclient import RequestNotSent
 from twisted.web.client import URI, Agent, HTTPConnectionPool
-from twisted.web.client import RequestNotSent as TwistedRequestNotSent
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
@@ -21,7 +22,7 @@ from minibox.world import World
 
 MAX_CONNECTIONS = 8
 """Kept open to one server between calls."""
-IDLE_SECONDS = 20.0
+IDLE_SECONDS = 20
 """A connection unused for so long is closed here, before a server would do it in our face."""
 
 
@@ -72,10 +73,12 @@ class Exchanges:
     def __init__(self, world: World, url: str) -> None:
         self._clock = world.clock
         self.url = checked_url(url)
-        self._pool = HTTPConnectionPool(world.clock, persistent=True)
+        self._pool = HTTPConnectionPool(world.clock, persistent=True)  # type: ignore[no-untyped-call]
         self._pool.maxPersistentPerHost = MAX_CONNECTIONS
         self._pool.cachedConnectionTimeout = IDLE_SECONDS
-        agent = Agent.usingEndpointFactory(world.clock, _Endpoints(world), self._pool)
+        agent = Agent.usingEndpointFactory(  # type: ignore[no-untyped-call]
+            world.clock, _Endpoints(world), self._pool
+        )
         self._client = HTTPClient(agent)
 
     async def send(
@@ -102,7 +105,7 @@ class Exchanges:
             else:
                 asked.cancel()
 
-        asked: Deferred[IResponse] = Deferred()
+        asked: Deferred[Any] = Deferred()
         watch = Watch(self._clock, expired, silence_seconds, total_seconds)
         try:
             asked = self._client.request(
@@ -112,9 +115,9 @@ class Exchanges:
                 data=None if body is None else body(lambda _: watch.progressed()),
                 allow_redirects=False,
                 unbuffered=True,
-                reactor=self._clock,
+                reactor=self._clock,  # type: ignore[arg-type]
             )
-            response = await asked
+            response: IResponse = await asked
         except CancelledError as problem:
             watch.stop()
             if watch.has_expired:
@@ -125,12 +128,12 @@ class Exchanges:
             raise _declared(problem, self.url) from problem
         watch.progressed()
         incoming = IncomingBody(self.url, watch.progressed, watch.stop)
-        response.deliverBody(incoming)
+        response.deliverBody(incoming)  # type: ignore[no-untyped-call]
         return Reply(response, incoming)
 
     async def close(self) -> None:
         """End the connections that are kept."""
-        await self._pool.closeCachedConnections()
+        await self._pool.closeCachedConnections()  # type: ignore[no-untyped-call]
 
 
 def checked_url(url: str) -> str:
@@ -151,7 +154,7 @@ def _declared(problem: BaseException, peer: str) -> BaseException:
     for cause in causes:
         if isinstance(cause, Failure):
             return cause
-    if isinstance(problem, (ConnectError, DNSLookupError, TwistedRequestNotSent)):
+    if isinstance(problem, (ConnectError, DNSLookupError, RequestNotSent)):
         return NeverSent(peer, _sentence(problem))
     if len(causes) > 1 or isinstance(problem, (ConnectionError, OSError)) or _is_cut(problem):
         return Unreachable(peer, _sentence(causes[-1]))

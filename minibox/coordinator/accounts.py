@@ -114,6 +114,13 @@ def rename(writer: Writer, user: User, names: Names) -> User:
     return renamed
 
 
+def remove(writer: Writer, user: User) -> None:
+    """Remove an account whose home is empty; its names are free again."""
+    _remove_names(writer, user)
+    _USERS.delete(writer, user.id)
+    namespaces.remove(writer, user.home)
+
+
 def rewrite(writer: Writer, user_id: int, **facts: object) -> User:
     """Change facts other than the names; NotFound."""
     user = get(writer, user_id)

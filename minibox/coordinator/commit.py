@@ -1,8 +1,8 @@
 """Commit: the transaction that makes a name point at staged chunks.
 
-In this order, all or nothing: the lease lives, enough nodes hold each chunk durably, the base is the
-head, the quota has room; then version, manifest, references, holders, entry, journal. It rests on
-frozen values alone: what is up, what was received, what time it is.
+In this order, all or nothing: the lease lives, enough nodes hold each chunk durably, the base is
+the head, the quota has room; then version, manifest, references, holders, entry, journal. It rests
+on frozen values alone: what is up, what was received, what time it is.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from minibox.chunk import ChunkId, ChunkRef
-from minibox.coordinator import folders, holders, lineage, tree, uploads, versions
+from minibox.coordinator import folders, holders, tree, uploads, versions
 from minibox.coordinator.holders import Holder, Standing
 from minibox.coordinator.journal import Act
 from minibox.coordinator.namespaces import Ledger
@@ -32,7 +32,7 @@ OnConflict = Literal["rename", "replace", "fail"]
 
 
 class Destination(msgspec.Struct, frozen=True):
-    """Where the content goes: onto ``file`` if that is not 0, else to ``names`` below ``folder``."""
+    """Where content goes: onto ``file`` if that is not 0, else to ``names`` below ``folder``."""
 
     folder: int
     names: tuple[Name, ...] = ()
@@ -85,8 +85,8 @@ def commit(
 ) -> Committed:
     """Carry out one commit; ``upload`` names its lease, if it has one.
 
-    UploadExpired, ChunkMissing (the lease stays), VersionConflict, PreconditionFailed, NameConflict,
-    NotFound, QuotaExceeded. After any of them nothing has changed.
+    UploadExpired, ChunkMissing (the lease stays), VersionConflict, PreconditionFailed,
+    NameConflict, NotFound, QuotaExceeded. After any of them nothing has changed.
     """
     lease = uploads.get(writer, upload, act.actor) if upload else None
     fewest = _confirm_holders(writer, act, staged, safety)
@@ -102,7 +102,6 @@ def commit(
     ledger.close()
     if lease is not None:
         uploads.end(writer, lease)
-    lineage.next_sequence(writer)
     path = tree.path_of(tree.ancestry(writer, made))
     return Committed(made, path, is_new=entry is None, copies=fewest)
 
@@ -169,7 +168,7 @@ def _write_version(
     made = msgspec.structs.replace(
         facts,
         modified=content.modified,
-        version=facts.version + 1,
+        head=facts.head + 1,
         size=content.size,
         sha256=content.sha256,
         content_type=content.content_type,
@@ -179,7 +178,7 @@ def _write_version(
         tree.add(writer, made)
     else:
         tree.rewrite(writer, made)
-    version = Version(made.version, content, len(staged.chunks), act.now, act.actor, act.device)
+    version = Version(made.head, content, len(staged.chunks), act.now, act.actor, act.device)
     versions.add(writer, made.id, version, staged.chunks)
     ledger.record("updated" if entry else "created", entry, made)
     return made

@@ -27,6 +27,14 @@ def live(reader: Reader, ledger: Ledger, entry_id: int) -> Entry:
     return entry
 
 
+def live_folder(ledger: Ledger, entry_id: int) -> Entry:
+    """The folder of that id in this namespace's tree, its root included; NotFound."""
+    entry = tree.by_id(ledger.writer, entry_id)
+    if entry is None or not entry.is_folder or not is_live(ledger.writer, ledger, entry):
+        raise NotFound("folder")
+    return entry
+
+
 def make(ledger: Ledger, ids: FreshIds, parent: Entry, name: Name) -> Entry:
     """A new folder; NameConflict."""
     act = ledger.act
@@ -105,7 +113,7 @@ def _copy(ledger: Ledger, ids: FreshIds, entry: Entry, parent: int, name: Name) 
         for _, child in list(tree.children(writer, entry.id)):
             _copy(ledger, ids, child, blank.id, Name(child.name))
         return blank
-    head = versions.get(writer, entry.id, entry.version)
+    head = versions.get(writer, entry.id, entry.head)
     ledger.charge(head.content.size)
     made = _with_content(writer, ledger, blank, entry.id, head)
     tree.add(writer, made)
@@ -119,13 +127,11 @@ def _with_content(
     """``entry`` with the next version number, whose content is that of ``former`` of ``source``."""
     act = ledger.act
     chunks = tuple(versions.chunks_of(writer, source, former))
-    version = Version(
-        entry.version + 1, former.content, former.chunks, act.now, act.actor, act.device
-    )
+    version = Version(entry.head + 1, former.content, former.chunks, act.now, act.actor, act.device)
     versions.add(writer, entry.id, version, chunks)
     return msgspec.structs.replace(
         entry,
-        version=version.number,
+        head=version.number,
         modified=former.content.modified,
         size=former.content.size,
         sha256=former.content.sha256,

@@ -56,6 +56,11 @@ def every(reader: Reader, after: ChunkId | None = None) -> Iterator[tuple[ChunkI
         yield ChunkId(key), copies
 
 
+def count(reader: Reader) -> int:
+    """How many chunks are known."""
+    return _COPIES.count(reader, most=1 << 62)
+
+
 def confirm(
     writer: Writer, chunk: ChunkRef, fresh: Iterable[Holder], want: int, now: float
 ) -> Copies:
@@ -94,6 +99,14 @@ def debts(reader: Reader, after: ChunkId | None = None) -> Iterator[tuple[ChunkI
 def debt_of(reader: Reader, chunk: ChunkId) -> Debt | None:
     """What the chunk lacks, if anything."""
     return _DEBTS.get(reader, chunk)
+
+
+def fewest(reader: Reader, chunks: Iterable[ChunkRef], want: int) -> int:
+    """Confirmed copies of the chunk that has the fewest; from debts, never from a walk."""
+    if next(debts(reader), None) is None:
+        return want
+    owed = (debt_of(reader, chunk.id) for chunk in chunks)
+    return min((debt.have for debt in owed if debt is not None), default=want)
 
 
 def counted(copies: Iterable[Holder], standing: Standing) -> int:

@@ -48,6 +48,12 @@ def changes(reader: Reader, namespace: int, after: int = 0) -> Iterator[Change]:
         yield change
 
 
+def remove(writer: Writer, namespace: int) -> None:
+    """Remove the journal of a namespace that is gone."""
+    for change in list(changes(writer, namespace)):
+        _CHANGES.delete(writer, namespace, change.sequence)
+
+
 def replay(entries: dict[int, Entry], change: Change) -> None:
     """Apply ``change`` to a tree held as entries by id. A purge takes all below it along."""
     if change.after is not None:

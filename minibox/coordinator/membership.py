@@ -53,7 +53,7 @@ class Membership(msgspec.Struct, frozen=True):
         return cls(now, patience, {node: Member(node) for node in nodes})
 
     def heard(self, beat: Heartbeat, now: float) -> Self:
-        """After a heartbeat. One that was overtaken by a later one of the same boot says nothing."""
+        """After a heartbeat. One that a later one of the same boot overtook says nothing."""
         former = self.members.get(beat.node)
         if former is None:
             return self

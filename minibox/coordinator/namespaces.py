@@ -1,7 +1,7 @@
-"""Namespaces: a tree with its own journal and quota; for now each is a user's home.
+"""Namespaces: a tree with its own journal and quota. Each user's home is one.
 
-A transaction opens the namespace's row once, records its changes and bytes on it, and writes it back
-once: :class:`Ledger` is that row while a transaction holds it.
+A transaction opens the namespace's row once, records its changes and bytes on it, and writes it
+back once: :class:`Ledger` is that row while a transaction holds it.
 """
 
 import msgspec
@@ -17,8 +17,8 @@ from minibox.store import Reader, Table, Writer
 class Namespace(Record, frozen=True):
     """``id`` is its root folder. ``sequence`` counts its changes.
 
-    ``used`` are the bytes of all kept versions, trash included; ``old_bytes`` those of versions that
-    are no head; ``reserved`` those promised to leases. A ``limit`` of 0 means no limit.
+    ``used`` are the bytes of all kept versions, trash included; ``old_bytes`` those of versions
+    that are no head; ``reserved`` those promised to leases. A ``limit`` of 0 means no limit.
     """
 
     kind = "namespace"
@@ -57,6 +57,17 @@ def found(writer: Writer, act: Act, *, root: int, trash: int, limit: int) -> Nam
     return made
 
 
+def remove(writer: Writer, namespace: int) -> None:
+    """Remove an empty namespace with its roots and its journal."""
+    row = get(writer, namespace)
+    for root in (row.id, row.trash):
+        entry = tree.by_id(writer, root)
+        if entry is not None:
+            tree.remove(writer, entry)
+    journal.remove(writer, namespace)
+    _NAMESPACES.delete(writer, namespace)
+
+
 def room(namespace: Namespace, promised: int = 0) -> int | None:
     """Bytes left under the quota beside ``promised`` ones; None where there is no limit."""
     if not namespace.limit:
@@ -84,8 +95,9 @@ class Ledger:
         journal.append(self.writer, self._row.id, Change(sequence, verb, self.act, before, after))
 
     def charge(self, added: int, *, to_old: int = 0, released: int = 0) -> None:
-        """Count ``added`` bytes as used, ``to_old`` of the used as old, ``released`` as no longer
-        reserved. QuotaExceeded where used and reserved would pass the limit.
+        """Count ``added`` bytes as used; QuotaExceeded where used and reserved pass the limit.
+
+        ``to_old`` of the used bytes have become old; ``released`` ones are no longer reserved.
         """
         row = self._row
         reserved = max(0, row.reserved - released)

@@ -97,6 +97,6 @@ def _remove_versions(ledger: Ledger, entry: Entry) -> None:
         return
     for version in list(versions.every(ledger.writer, entry.id)):
         size = version.content.size
-        is_head = version.number == entry.version
+        is_head = version.number == entry.head
         versions.remove(ledger.writer, entry.id, version, ledger.act.now)
         ledger.charge(-size, to_old=0 if is_head else -size)

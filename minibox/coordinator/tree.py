@@ -1,9 +1,9 @@
 """The tree of names: which entry is called what, in which folder.
 
-An entry's row is keyed by its parent and its folded name, so that a folder is one run of rows and a
-look-up by path is one get a name. A second row leads from the entry's id to that key. An entry keeps
-its id through renames and moves; a deleted entry moves, with all below it, under the namespace's
-trash, where it is keyed by id.
+An entry's row is keyed by its parent and its folded name, so that a folder is one run of rows and
+a look-up by path is one get a name. A second row leads from the entry's id to that key. An entry
+keeps its id through renames and moves; a deleted entry moves, with all below it, under the
+namespace's trash, where it is keyed by id.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,8 +23,9 @@ MAX_RENAME_TRIES = 10_000
 class Entry(Record, frozen=True):
     """A file or folder. Of a file, the head version's facts stand here too, for lists and reads.
 
-    Times are Unix seconds; ``modified`` is the content's own time. ``chunks`` counts the head's
-    chunks: a file of one chunk has no manifest rows, its chunk's id is its ``sha256``.
+    ``head`` is the head version's number. Times are Unix seconds; ``modified`` is the content's
+    own. ``chunks`` counts the head's chunks: a file of one chunk has no manifest rows, its chunk's
+    id is its ``sha256``.
     """
 
     kind = "entry"
@@ -34,7 +35,7 @@ class Entry(Record, frozen=True):
     shape: Literal["file", "folder"]
     created: float
     modified: float
-    version: int = 0
+    head: int = 0
     size: int = 0
     sha256: bytes = b""
     content_type: str = ""
@@ -54,7 +55,7 @@ class Entry(Record, frozen=True):
     @property
     def etag(self) -> str:
         """What a base or an If-Match names: file id and version."""
-        return f"{self.public_id}.{self.version}"
+        return f"{self.public_id}.{self.head}"
 
 
 class Place(Record, frozen=True):
@@ -85,6 +86,11 @@ def children(
 ) -> Iterator[tuple[bytes, Entry]]:
     """The entries of a folder in the order of their folded names, with the key to go on after."""
     return _ENTRIES.scan(reader, parent, after=after)
+
+
+def count_children(reader: Reader, parent: int, most: int) -> int:
+    """How many entries the folder has, counted up to ``most``."""
+    return _ENTRIES.count(reader, parent, most=most)
 
 
 def has_children(reader: Reader, parent: int) -> bool:

@@ -5,7 +5,7 @@ no wall-clock step and no restart loses an upload. Uploads through the HTTP door
 and have no lease row at all.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -18,7 +18,10 @@ from minibox.store import Reader, Rows, Table, Writer
 
 
 class Lease(Record, frozen=True):
-    """One upload: whose, into which namespace, how many bytes are promised, what it targets."""
+    """One upload: whose, into which namespace, how many bytes are promised, what it targets.
+
+    ``listed`` chunks of ``size`` bytes altogether have been named so far, in the content's order.
+    """
 
     kind = "lease"
     upload: int
@@ -27,12 +30,14 @@ class Lease(Record, frozen=True):
     reserved: int
     path: str = ""
     file: int = 0
-    base: str = ""
+    base: str | None = None
+    listed: int = 0
+    size: int = 0
 
 
 _LEASES = Table(b"l", Lease)
 _PINS = Rows(b"ip")
-_PINNED = Table(b"il", ChunkRef)
+_LISTED = Table(b"il", ChunkRef)
 
 
 def begin(writer: Writer, act: Act, lease: Lease) -> None:
@@ -57,24 +62,26 @@ def every(reader: Reader) -> Iterator[Lease]:
         yield lease
 
 
-def pin(writer: Writer, act: Act, lease: Lease, chunks: Iterable[ChunkRef]) -> Lease:
-    """Keep these chunks while the lease lives; promise more bytes if they pass what it has."""
-    for each in chunks:
+def pin(writer: Writer, act: Act, lease: Lease, chunks: Sequence[ChunkRef]) -> Lease:
+    """Keep these next chunks of the content while the lease lives; QuotaExceeded."""
+    for place, each in enumerate(chunks, lease.listed):
         _PINS.add(writer, each.id, lease.upload)
-        _PINNED.put(writer, each, lease.upload, each.id)
-    needed = sum(each.length for each in pinned(writer, lease.upload))
-    if needed > lease.reserved:
+        _LISTED.put(writer, each, lease.upload, place)
+    size = lease.size + sum(each.length for each in chunks)
+    if size > lease.reserved:
         ledger = Ledger(writer, act, lease.namespace)
-        ledger.reserve(needed - lease.reserved)
+        ledger.reserve(size - lease.reserved)
         ledger.close()
-        lease = msgspec.structs.replace(lease, reserved=needed)
-        _LEASES.put(writer, lease, lease.upload)
+    lease = msgspec.structs.replace(
+        lease, reserved=max(lease.reserved, size), listed=lease.listed + len(chunks), size=size
+    )
+    _LEASES.put(writer, lease, lease.upload)
     return lease
 
 
-def pinned(reader: Reader, upload: int) -> Iterator[ChunkRef]:
-    """The chunks that the upload's lease keeps."""
-    for _, chunk in _PINNED.scan(reader, upload):
+def listed(reader: Reader, upload: int) -> Iterator[ChunkRef]:
+    """The chunks of the upload, in the content's order."""
+    for _, chunk in _LISTED.scan(reader, upload):
         yield chunk
 
 
@@ -83,19 +90,28 @@ def is_pinned(reader: Reader, chunk: ChunkId) -> bool:
     return next(_PINS.scan(reader, chunk), None) is not None
 
 
+def is_pinned_by(reader: Reader, chunk: ChunkId, upload: int) -> bool:
+    """Whether this upload's lease keeps the chunk."""
+    return _PINS.has(reader, chunk, upload)
+
+
 def end(writer: Writer, lease: Lease) -> None:
     """Remove the lease and its pins. Its promised bytes are released by whoever calls."""
-    for each in list(pinned(writer, lease.upload)):
+    for place, each in enumerate(list(listed(writer, lease.upload))):
         _PINS.delete(writer, each.id, lease.upload)
-        _PINNED.delete(writer, lease.upload, each.id)
+        _LISTED.delete(writer, lease.upload, place)
     _LEASES.delete(writer, lease.upload)
 
 
-def expire(writer: Writer, act: Act, upload: int) -> None:
-    """End a lease whose time is up and give its promised bytes back."""
+def expire(writer: Writer, now: float, upload: int) -> None:
+    """Give up a lease whose time is up, if it is still there."""
     lease = _LEASES.get(writer, upload)
-    if lease is None:
-        return
+    if lease is not None:
+        give_up(writer, Act(lease.user, now), lease)
+
+
+def give_up(writer: Writer, act: Act, lease: Lease) -> None:
+    """End a lease without a commit and give its promised bytes back."""
     end(writer, lease)
     ledger = Ledger(writer, act, lease.namespace)
     ledger.charge(0, released=lease.reserved)

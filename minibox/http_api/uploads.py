@@ -5,6 +5,7 @@ base 64. A client stages chunks on nodes under a lease and then commits one file
 """
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -41,9 +42,14 @@ class Begin(msgspec.Struct):
 
 
 class Extend(msgspec.Struct):
-    """The next chunks of the content, in order."""
+    """The next chunks of the content, in order.
+
+    ``receipts`` for chunks that were listed before are noted at once: the commit of a content with
+    thousands of chunks would be too long with all of them.
+    """
 
     chunks: tuple[ChunkFacts, ...]
+    receipts: tuple[str, ...] = ()
 
 
 class Plan(msgspec.Struct):
@@ -117,7 +123,7 @@ class FileResult(msgspec.Struct):
     path: str
     status: int
     file: Uploaded | None = None
-    problem: dict[str, object] | None = None
+    problem: dict[str, Any] | None = None
 
 
 class CommittedMany(msgspec.Struct):

@@ -133,7 +133,7 @@ class Door:
         return Reply(Receipts(tuple(await self._keep(replicate.upload, items))))
 
     async def _pull(self, _caller: Caller, pull: Pull, _body: Body) -> Reply:
-        await self._obedience.obey(pull.order)
+        self._obedience.check_order(pull.order)
         item = await self._fetched(pull)
         return Reply(Receipts(tuple(await self._keep(NO_UPLOAD, [item]))))
 

@@ -135,17 +135,22 @@ class Obedience:
         heard = _Heard(order.term, sent_at, answer.seconds)
         self._heard = heard if self._heard is None else max(heard, self._heard)
 
-    async def obey(self, order: Order) -> None:
-        """Returns when ``order`` may be carried out: it is not stale, and that is durable.
+    def check_order(self, order: Order) -> None:
+        """Raises StaleOrder, or NodeFenced if whoever orders has not answered lately.
 
-        Raises NodeFenced, StaleOrder, DiskFull, StoreStopped.
+        Enough for orders that remove nothing: the term of one who has answered is durable.
         """
         self._obeyed = obeyed_after(self._obeyed, order)
         self.check_fresh()
+
+    async def obey(self, order: Order) -> None:
+        """Returns when ``order`` may be carried out: its sequence is durable too.
+
+        Raises NodeFenced, StaleOrder, DiskFull, StoreStopped.
+        """
+        self.check_order(order)
         await self._make_durable(order)
-        if order.term != self._obeyed.term:
-            raise StaleOrder
-        self.check_fresh()
+        self.check_order(order)
 
     async def _make_durable(self, order: Order) -> None:
         async with self._keeping:

@@ -44,18 +44,20 @@ class Volumes:
         DirectoryRefused, FormatTooNew, NoRoom, StoreStopped.
         """
         self._disk.make_folder(FOLDER)
-        found = (_NAME.fullmatch(name) for name in self._disk.names(FOLDER))
-        for number in sorted(int(match[1]) for match in found if match):
+        matches = (_NAME.fullmatch(name) for name in self._disk.names(FOLDER))
+        numbers = sorted(int(match[1]) for match in matches if match)
+        if numbers:
+            left = self._disk.open(_name(numbers[-1]))
+            left.sync()
+            self._disk.sync_directory(FOLDER)
+            left.forget_cache()
+        for number in numbers:
             file = self._disk.open(_name(number))
             if self._is_begun(number, file):
                 self._sizes[number] = file.size()
                 self._last = file
                 if len(self._files) < MAX_OPEN_FILES:
                     self._files[number] = file
-        if self._last is not None:
-            self._last.sync()
-            self._disk.sync_directory(FOLDER)
-            self._last.forget_cache()
 
     @property
     def end(self) -> Place:

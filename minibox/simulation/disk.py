@@ -81,7 +81,8 @@ class _Hardware:
     folders: set[str] = field(default_factory=lambda: {""})
     unreadable: set[str] = field(default_factory=set)
     watch: Callable[[str, str], None] | None = None
-    changes_until_crash: int | None = None
+    changes_until_end: int | None = None
+    ends_in_crash: bool = True
     sync_fails: bool = False
     locked: bool = False
     power_cycle: int = 0
@@ -104,7 +105,7 @@ class _Hardware:
     def end_power_cycle(self) -> None:
         self.power_cycle += 1
         self.locked = self.sync_fails = False
-        self.changes_until_crash = None
+        self.changes_until_end = None
 
     def used_bytes(self) -> int:
         return sum(len(each.cached) + each.allocated for each in self.names.values())
@@ -134,7 +135,13 @@ class SimulatedDisk:
 
     def crash_before(self, changes: int) -> None:
         """Crash after so many more changes, in the middle of whatever goes on then."""
-        self._hardware.changes_until_crash = changes
+        self._hardware.changes_until_end = changes
+        self._hardware.ends_in_crash = True
+
+    def kill_before(self, changes: int) -> None:
+        """The same, but it is only the process that ends."""
+        self._hardware.changes_until_end = changes
+        self._hardware.ends_in_crash = False
 
     def lose(self) -> None:
         """Put an empty disk in its place."""
@@ -279,14 +286,14 @@ class AttachedDisk:
         return self._hardware
 
     def changing(self, verb: str, name: str) -> _Hardware:
-        """The disk for one change, unless this is where the crash was ordered."""
+        """The disk for one change, unless this is where the process is to end."""
         hardware = self.hardware
         if self._stopped is not None:
             raise StoreStopped(directory=self.directory, reason=self._stopped)
-        if hardware.changes_until_crash is not None:
-            hardware.changes_until_crash -= 1
-            if hardware.changes_until_crash < 0:
-                hardware.crash()
+        if hardware.changes_until_end is not None:
+            hardware.changes_until_end -= 1
+            if hardware.changes_until_end < 0:
+                (hardware.crash if hardware.ends_in_crash else hardware.end_power_cycle)()
         hardware = self.hardware
         if hardware.watch is not None:
             hardware.watch(verb, name)

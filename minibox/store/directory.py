@@ -17,6 +17,9 @@ from minibox.store.room import Room
 
 MIN_MAP_BYTES = 1 << 30
 
+DAMAGED_PAGE = (lmdb.CorruptedError, lmdb.PageNotFoundError)
+"""What LMDB raises at a page that can't be one of its own."""
+
 _FORMAT_KEY = b"\0format"
 _FORMAT_PREFIX = b"minibox store "
 
@@ -75,8 +78,11 @@ class OwnedDirectory:
                 raise self._refused(str(problem)) from problem
 
     def _check_format(self, known: int) -> None:
-        with self.environment.begin() as transaction:
-            record = transaction.get(_FORMAT_KEY)
+        try:
+            with self.environment.begin() as transaction:
+                record = transaction.get(_FORMAT_KEY)
+        except DAMAGED_PAGE as problem:
+            raise RecordDamaged(kind="store page") from problem
         if record is None:
             self._write_format(known)
             return

@@ -14,7 +14,7 @@ import lmdb
 from twisted.internet.defer import Deferred
 
 from minibox.errors import NoRoom, RecordDamaged, StoreFull, StoreStopped
-from minibox.store.directory import OwnedDirectory
+from minibox.store.directory import DAMAGED_PAGE, OwnedDirectory
 from minibox.store.groups import Group, Groups, Operation
 from minibox.store.interface import Reader, Store, Writer
 from minibox.world import Threads, World
@@ -28,7 +28,6 @@ _FIRST_KEY = b"\1"
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_DISK_BYTES = 1024 * 1024
-_DAMAGE = (lmdb.CorruptedError, lmdb.PageNotFoundError)
 
 
 async def open_lmdb(
@@ -123,7 +122,7 @@ class _LmdbStore:
         transaction = self._environment.begin()
         try:
             return function(_LmdbReader(transaction))
-        except _DAMAGE as problem:
+        except DAMAGED_PAGE as problem:
             raise RecordDamaged(kind="store page") from problem
         finally:
             transaction.abort()
@@ -168,25 +167,33 @@ class _LmdbStore:
         try:
             if operation.attempt(_LmdbWriter(inner)):
                 inner.commit()
-        except lmdb.BadTxnError as problem:
-            # It hid a failure of its own put from us; nothing of it was kept.
-            operation.error = problem
+        except lmdb.BadTxnError as hidden:
+            # It caught a failure of its own put; nothing of it was kept.
+            operation.error = hidden
         finally:
             inner.abort()
-        if isinstance(operation.error, _DAMAGE):
+        problem = operation.error
+        if isinstance(problem, DAMAGED_PAGE):
             operation.error = RecordDamaged(kind="store page")
-        elif isinstance(operation.error, lmdb.Error) and _is_the_disks_fault(operation.error):
-            raise operation.error
+            operation.error.__cause__ = problem
+        elif isinstance(problem, lmdb.Error) and _is_the_disks_fault(problem):
+            raise problem
 
     def _is_for_lack_of_room(self, problem: lmdb.Error) -> bool:
-        if isinstance(problem, lmdb.MapFullError) or problem.code in _NO_ROOM:
+        code = _code(problem)
+        if isinstance(problem, lmdb.MapFullError) or code in _NO_ROOM:
             return True
         # LMDB calls a write that was cut short by a full disk an I/O error.
-        return problem.code == errno.EIO and self._room.free_bytes() < _FULL_DISK_BYTES
+        return code == errno.EIO and self._room.free_bytes() < _FULL_DISK_BYTES
 
 
 def _is_the_disks_fault(problem: lmdb.Error) -> bool:
     """Not one operation's: no sibling could have been written either."""
     if isinstance(problem, (lmdb.MapFullError, lmdb.PanicError)):
         return True
-    return problem.code > 0 and not isinstance(problem, lmdb.InvalidParameterError)
+    return _code(problem) > 0 and not isinstance(problem, lmdb.InvalidParameterError)
+
+
+def _code(problem: lmdb.Error) -> int:
+    """The errno; negative for LMDB's own codes, 0 for what the binding itself refuses."""
+    return getattr(problem, "code", 0)

@@ -10,6 +10,7 @@ another key is damage too. Damage raises RecordDamaged and is never taken for ab
 
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from typing import Generic, TypeVar
 
 from minibox.codec import Record, decode, encode
@@ -59,6 +60,11 @@ class Table(Generic[R]):
         """
         for key, suffix, stored in _scan(reader, _key(self._tag, prefix), after, reverse=reverse):
             yield suffix, self._open(key, stored)
+
+    def count(self, reader: Reader, *prefix: KeyPart, most: int) -> int:
+        """How many records are below ``prefix``, counted up to ``most`` without opening them."""
+        rows = _scan(reader, _key(self._tag, prefix), None, reverse=False)
+        return sum(1 for _ in islice(rows, most))
 
     def _open(self, key: bytes, stored: bytes) -> R:
         payload = stored[_CHECKSUM_BYTES:]

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred
@@ -45,7 +45,7 @@ async def read_content(
     *,
     path: str,
     report: Report,
-) -> AsyncIterator[list[Part]]:
+) -> AsyncGenerator[list[Part], None]:
     """The bytes of ``spans`` in order, as lists of parts, each verified against its chunk's id.
 
     ContentDamaged, naming ``path``, when no holder has a good copy of a chunk.

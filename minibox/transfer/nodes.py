@@ -16,11 +16,18 @@ class Nodes:
     """
 
     def __init__(
-        self, world: World, identity: Identity, key: bytes | None, *, connections: int = 1
+        self,
+        world: World,
+        identity: Identity,
+        key: bytes | None,
+        *,
+        cluster: str = "",
+        connections: int = 1,
     ) -> None:
         self._world = world
         self._identity = identity
         self._key = key
+        self._cluster = cluster
         self._connections = connections
         self._endpoints: dict[str, str] = {}
         self._dialers: dict[str, Dialer] = {}
@@ -65,6 +72,7 @@ class Nodes:
             endpoint,
             self._identity,
             self._key,
+            cluster=self._cluster,
             expected_name=node if self._key is not None else None,
             connections=self._connections,
         )

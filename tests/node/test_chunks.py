@@ -208,6 +208,7 @@ def test_deleting_what_is_not_here_is_done(machine):
 
 
 def test_a_delete_behind_a_put_that_still_waits_is_judged_after_it(machine):
+    start(machine.store.put([incoming(OTHER)]))
     putting = start(machine.store.put([incoming(HELLO, 5)]))
     early = start(machine.store.delete(ref(HELLO).id, 4))
     late = start(machine.store.delete(ref(HELLO).id, 6))
@@ -333,8 +334,9 @@ def test_without_ballast_a_delete_is_refused_and_nothing_breaks(machine):
 
 def test_deletes_that_wait_beside_chunks_too_many_go_through(machine):
     chunk = machine.put(HELLO, 1)
+    other = machine.put(OTHER, 1)
     machine.disk.resize(machine.disk.used_bytes() + 1000)
-    busy = start(machine.store.delete(ref(b"nothing").id, 1))
+    busy = start(machine.store.delete(other.id, 2))
     putting = start(machine.store.put([incoming(b"x" * 3000)]))
     deleting = start(machine.store.delete(chunk.id, 2))
     machine.run(busy)

@@ -228,7 +228,7 @@ def test_a_put_without_room_says_so(cluster):
 def test_a_receipt_comes_only_after_the_sync(cluster):
     cluster.put(b"first, so that the volume is there")
     events = []
-    cluster.disks["n1"].watch(lambda verb, name: events.append(verb))
+    cluster.disks["n1"].watch(lambda verb, _: events.append(verb))
     putting = cluster.putting(SMALL)
     putting.addCallback(lambda _: events.append("receipt"))
     cluster.simulation.run(putting)
@@ -275,6 +275,7 @@ def test_a_fenced_node_refuses_writes_and_serves_reads(cluster):
         with pytest.raises(NodeFenced):
             cluster.call(role, method, message, Receipts, body)
     assert cluster.get(SMALL).body.join() == SMALL
+    assert cluster.nodes["n1"].shelf.status()[0].chunks == 1
     cluster.coordinator.answers = True
     cluster.advance(2)
     assert cluster.put(b"new")

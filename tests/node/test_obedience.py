@@ -126,6 +126,16 @@ def test_a_heartbeat_alone_writes_nothing_a_delete_writes_once():
     assert story.kept == [Obeyed(1, b"a", 0), Obeyed(1, b"a", 25)]
 
 
+def test_an_order_that_removes_nothing_writes_nothing():
+    story = Story()
+    story.hear(Order(1, b"a", 1))
+    story.obedience.check_order(Order(1, b"a", 9))
+    with pytest.raises(StaleOrder):
+        story.obedience.check_order(Order(1, b"b", 9))
+    assert story.kept == [Obeyed(1, b"a", 1)]
+    assert story.obedience.obeyed.sequence == 9
+
+
 def test_an_order_waits_until_its_sequence_is_durable():
     story = Story()
     story.hear(Order(1, b"a", 1))

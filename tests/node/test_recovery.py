@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from chunk_machine import SMALL, Machine, incoming, ref
 from hypothesis import given, settings
@@ -6,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from twisted.internet.defer import Deferred
 
 from minibox.errors import ChunkDamaged, ChunkNotHeld, StoreStopped
+from minibox.node import recovery
 from minibox.node.volume import RECORD_HEADER_BYTES, VOLUME_HEADER_BYTES, Kind, parse_record
 
 CONTENTS = [bytes([number]) * length for number, length in enumerate((1, 300, 600, 1300, 3000))]
@@ -70,6 +73,12 @@ class Crashes(RuleBasedStateMachine):
     @rule(changes=st.integers(0, 12))
     def cut_power_in_mid_change(self, changes):
         self.machine.disk.crash_before(changes)
+        self.machine.clock.advance(1)
+        self.restart_until_it_works()
+
+    @rule(changes=st.integers(0, 12))
+    def kill_in_mid_change(self, changes):
+        self.machine.disk.kill_before(changes)
         self.machine.clock.advance(1)
         self.restart_until_it_works()
 
@@ -208,7 +217,7 @@ def test_many_changes_are_checkpointed_without_waiting_for_the_time():
 
 def test_an_index_of_another_disk_is_not_believed(machine):
     other = Machine(seed=5)
-    filled(other)
+    other.put(b"evil")
     other.close()
     machine.put(b"mine")
     machine.rows = other.rows
@@ -319,6 +328,20 @@ def test_a_torn_tail_costs_only_itself_and_is_cut_off():
         assert not machine.recovery.damaged
 
 
+def test_more_than_a_batch_of_damage_at_the_end_is_kept_and_reported(machine, monkeypatch):
+    monkeypatch.setattr(recovery, "MAX_CUT_BYTES", 1000)
+    machine.put(b"a" * 1500)
+    _, offset = machine.find(b"a" * 1500)
+    machine.disk.flip(machine.volumes()[0], offset - 1, 1)
+    machine.crash()
+    [damaged] = machine.recovery.damaged
+    assert damaged.stop == offset + 1500
+    machine.put(b"b")
+    machine.crash()
+    assert machine.recovery.damaged == (damaged,)
+    assert machine.get(ref(b"b")) == b"b"
+
+
 def test_a_header_whose_content_never_arrived_is_not_held(machine):
     machine.put(b"a" * 500)
     machine.put(b"b" * 500)
@@ -369,6 +392,38 @@ def test_a_crash_while_a_volume_is_begun_leaves_nothing_in_the_way():
             machine.crash()
             assert machine.get(ref(b"y")) == b"y"
             assert not machine.recovery.damaged
+
+
+def test_what_a_killed_process_wrote_is_certain_or_not_held():
+    for changes in range(8):
+        for seed in range(12):
+            machine = Machine(seed)
+            machine.disk.kill_before(changes)
+            with contextlib.suppress(StoreStopped):
+                for number in range(4):
+                    machine.put(b"%d" % number)
+            machine.start()
+            machine.put(b"later")
+            held = machine.store.refs()
+            machine.crash()
+            assert machine.store.refs() == held
+            machine.lose_index()
+            machine.crash()
+            assert machine.store.refs() == held
+
+
+def test_without_room_for_the_index_it_follows_later(machine):
+    machine.rows.room_bytes = 0
+    contents = filled(machine)
+    for _ in range(3):
+        machine.clock.advance(60)
+        machine.put(b"more", 90)
+        assert [machine.get(ref(content)) for content in contents] == contents
+    machine.rows.room_bytes = None
+    machine.clock.advance(60)
+    machine.crash()
+    assert machine.recovery.records == 0
+    assert [machine.get(ref(content)) for content in contents] == contents
 
 
 def test_a_full_disk_opens_reads_and_deletes():

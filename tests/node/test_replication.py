@@ -196,7 +196,9 @@ def test_what_was_begun_is_finished_when_the_caller_leaves(moment):
     outcome(cluster.simulation, putting)
     cluster.advance(2)
     copies = [
-        name for name in cluster.nodes if cluster.fetch(CONTENT, node=name).message.found[0] == "here"
+        name
+        for name in cluster.nodes
+        if cluster.fetch(CONTENT, node=name).message.found[0] == "here"
     ]
     assert copies in ([], ["n1", "n2", "n3"])
     late = [receipt for receipt in cluster.coordinator.late if receipt.chunk == chunk_id(CONTENT)]
@@ -239,7 +241,7 @@ def test_a_peer_that_answers_for_other_chunks_is_not_believed():
     wrong = cluster.put(b"something else", node="n2")
 
     class Liar:
-        async def call(self, _method, _message, answer, _body, *, deadline):
+        async def call(self, _method, _message, answer, _body, **_):
             return type("Answer", (), {"message": answer(wrong)})()
 
         async def close(self):

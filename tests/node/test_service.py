@@ -3,6 +3,7 @@
 import pytest
 from node_cluster import CLUSTER_KEY, Cluster, config_of
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
 
 from minibox.errors import ConfigInvalid, DirectoryRefused, PortTaken, Unreachable
 from minibox.node.service import Storage, start_node
@@ -49,9 +50,7 @@ def test_a_name_that_is_not_in_the_configuration_is_refused():
     simulation = Simulation(1)
     storage = Storage(lambda _path: None, lambda _path: None)
     with pytest.raises(ConfigInvalid):
-        simulation.run(
-            start_node(simulation.world("n9"), config_of(2), "n9", CLUSTER_KEY, storage)
-        )
+        simulation.run(start_node(simulation.world("n9"), config_of(2), "n9", CLUSTER_KEY, storage))
 
 
 def test_the_disk_of_another_node_is_refused_and_nothing_is_left_running():
@@ -71,19 +70,9 @@ def test_the_disk_of_another_node_is_refused_and_nothing_is_left_running():
 def test_a_taken_port_is_refused_and_frees_the_disk():
     cluster = Cluster()
     cluster.crash("n1")
-    port = cluster.simulation.network.listen("squatter", ("127.0.0.1", 8101), Nobody())
+    port = cluster.simulation.network.listen("squatter", ("127.0.0.1", 8101), Factory())
     with pytest.raises(PortTaken):
         cluster.start("n1")
     port.stopListening()
     cluster.crash("n1")
     cluster.start("n1")
-
-
-class Nobody:
-    def doStart(self):
-        return
-
-    def doStop(self):
-        return
-
-

@@ -41,9 +41,11 @@ places = st.builds(Place, st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1))
 
 def test_the_layout_is_the_documented_one():
     header = pack_volume_header(3, IDENTITY)
-    assert header[:64].hex() == (
-        "4d494e49424f5856" "01000000" "03000000" + "63" * 16 + "64" * 8 + "73" * 8 + "00" * 12
-    )[:128] + header[60:].hex()
+    assert (
+        header[:64].hex()
+        == ("4d494e49424f58560100000003000000" + "63" * 16 + "64" * 8 + "73" * 8 + "00" * 12)[:128]
+        + header[60:].hex()
+    )
     assert header[60:] == crc32(header[:60]).to_bytes(4, "little")
     record = Record(Kind.TOUCH, b"k" * 32, 5, 6, 7, Place(8, 9))
     packed = pack_record(record, Place(1, 64), SALT)

@@ -19,7 +19,7 @@ from minibox.coordinator.http.ranges import Span, parse_range
 from minibox.coordinator.http.request import Request
 from minibox.errors import PreconditionFailed
 
-Parts = AsyncGenerator[bytes | Sequence[bytes], None]
+Parts = AsyncGenerator[Sequence[bytes | memoryview], None]
 Source = Callable[[int, int], Parts]
 """Verified bytes from ``start`` up to ``stop``, in parts of any size; closed on a disconnect."""
 
@@ -152,7 +152,7 @@ async def _send_span(
     left = span.length
     async with aclosing(source(span.start, span.stop)) as parts:
         async for part in parts:
-            for piece in (part,) if isinstance(part, bytes) else part:
+            for piece in part:
                 left -= len(piece)
                 if left < 0:
                     raise ContentCut

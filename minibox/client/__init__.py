@@ -1,0 +1,1 @@
+"""The library: a minibox from Python, blocking (Client) or async (Session)."""
