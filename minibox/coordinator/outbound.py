@@ -13,7 +13,6 @@ from minibox.coordinator.versions import Version
 from minibox.errors import Failure
 from minibox.manifest import Span, spans
 from minibox.node_api import VERIFY, Verify, VerifyAnswer
-from minibox.rpc import Part
 from minibox.store import Reader, Store
 from minibox.transfer import Source, read_content
 from minibox.world import World
@@ -33,7 +32,7 @@ class Outbound:
 
     async def read(
         self, entry: Entry, version: Version | None, path: str, start: int, stop: int
-    ) -> AsyncGenerator[Sequence[Part], None]:
+    ) -> AsyncGenerator[bytes, None]:
         """The verified bytes ``start`` to ``stop`` of a version (None: the head).
 
         ContentDamaged, naming ``path``, when no holder has a good copy.
@@ -46,7 +45,7 @@ class Outbound:
         )
         try:
             async for parts in reading:
-                yield parts
+                yield b"".join(parts)  # transports send large pieces of bytes in place
         finally:
             await reading.aclose()
 

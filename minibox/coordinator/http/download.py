@@ -6,7 +6,7 @@ After it, a failure cuts the connection. Parts are written as they come, not sli
 transport sends from them in place and asks to wait until they are out.
 """
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal
@@ -19,7 +19,7 @@ from minibox.coordinator.http.ranges import Span, parse_range
 from minibox.coordinator.http.request import Request
 from minibox.errors import PreconditionFailed
 
-Parts = AsyncGenerator[Sequence[bytes | memoryview], None]
+Parts = AsyncGenerator[bytes, None]
 Source = Callable[[int, int], Parts]
 """Verified bytes from ``start`` up to ``stop``, in parts of any size; closed on a disconnect."""
 
@@ -152,16 +152,15 @@ async def _send_span(
     left = span.length
     async with aclosing(source(span.start, span.stop)) as parts:
         async for part in parts:
-            for piece in part:
-                left -= len(piece)
-                if left < 0:
-                    raise ContentCut
-                if not request.startedWriting:
-                    _begin(request, status, length)
-                if before:
-                    request.write(before)
-                    before = b""
-                request.write(piece)
-                await request.writable()
+            left -= len(part)
+            if left < 0:
+                raise ContentCut
+            if not request.startedWriting:
+                _begin(request, status, length)
+            if before:
+                request.write(before)
+                before = b""
+            request.write(part)
+            await request.writable()
     if left:
         raise ContentCut

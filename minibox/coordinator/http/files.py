@@ -1,6 +1,6 @@
 """Files: content in and out, metadata, lists, copies, moves, deletes."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from typing import Any
 
 from minibox.coordinator import folders, trash, tree
@@ -26,7 +26,6 @@ from minibox.http_api import files as api
 from minibox.http_api import headers
 from minibox.identity import FreshIds, to_text
 from minibox.names import Name, valid_name
-from minibox.rpc import Part
 from minibox.world import Clock
 
 UPLOADED = "The file is stored."
@@ -336,7 +335,7 @@ class Files:
             modified = version.content.modified
             etag = f"{entry.public_id}.{version.number}"
 
-        def source(start: int, stop: int) -> AsyncGenerator[Sequence[Part], None]:
+        def source(start: int, stop: int) -> AsyncGenerator[bytes, None]:
             return self._outbound.read(entry, version, seen.path, start, stop)
 
         return Content(

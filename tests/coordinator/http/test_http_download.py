@@ -52,7 +52,7 @@ class Shelf:
                 if self.short and at > start:
                     return
                 part = BYTES[at : min(at + 1000, stop)]
-                yield part if at % 2000 else [part[:10], part[10:]]
+                yield part
         finally:
             self.closed += 1
 
