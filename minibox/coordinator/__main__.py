@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from minibox.allocator import keep_freed_memory
+from minibox.allocator import collect_rarely, keep_freed_memory
 from minibox.config import Config, load_config
 from minibox.coordinator.service import Coordinator, start_coordinator
 from minibox.credentials import load_or_create_cluster_key
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from twisted.internet import reactor  # noqa: PLC0415  the only place that may
 
     keep_freed_memory()
+    collect_rarely()
     sys.setswitchinterval(SWITCH_SECONDS)
     log_json_lines(sys.stderr)
     try:

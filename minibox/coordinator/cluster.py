@@ -162,7 +162,11 @@ class Cluster:
         return Source(
             self.read_right(chunk, scope),
             placement.to_read(
-                self.membership, [holder.node for holder in copies.holders], self.now
+                self.layout,
+                self.membership,
+                chunk.id,
+                [holder.node for holder in copies.holders],
+                self.now,
             ),
         )
 

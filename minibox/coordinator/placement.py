@@ -33,7 +33,18 @@ def to_write(
     return Targets(able[0], tuple(able[1:]))
 
 
-def to_read(membership: Membership, holders: Sequence[str], now: float) -> tuple[str, ...]:
-    """Holders in the order to try them. A state orders the candidates, it never excludes one."""
-    known = [node for node in holders if node in membership.members]
-    return tuple(sorted(known, key=lambda node: _READ_ORDER[membership.state(node, now)]))
+def to_read(
+    layout: Layout, membership: Membership, chunk: ChunkId, holders: Sequence[str], now: float
+) -> tuple[str, ...]:
+    """Holders in the order to try them: up first, then as the layout prefers them.
+
+    A state orders the candidates, it never excludes one. The layout's first replica took the chunk
+    in, so it is the likeliest to have it in memory; and reads spread as the layout does.
+    """
+    preferred = layout.nodes_for(chunk)
+
+    def rank(node: str) -> tuple[int, int]:
+        wanted = preferred.index(node) if node in preferred else len(preferred)
+        return _READ_ORDER[membership.state(node, now)], wanted
+
+    return tuple(sorted((node for node in holders if node in membership.members), key=rank))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twisted.internet import reactor
 
-from minibox.allocator import keep_freed_memory
+from minibox.allocator import collect_rarely, keep_freed_memory
 from minibox.config import load_config
 from minibox.credentials import load_or_create_cluster_key
 from minibox.errors import Failure
@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parent-pipe", type=int, help="a descriptor: stop when it closes")
     options = parser.parse_args(arguments)
     keep_freed_memory()
+    collect_rarely()
     log_json_lines(sys.stderr)
     world = reactor_world(reactor)
     try:

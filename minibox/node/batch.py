@@ -12,15 +12,13 @@ from minibox.node.volume import Kind, Place, Record
 class Incoming(NamedTuple):
     """A chunk to keep. ``parts`` are its bytes, end to end, and ``crc`` is their CRC-32.
 
-    That the bytes have the id's SHA-256 was checked by whoever let them in. ``is_hot``: they are
-    likely to be read from here soon, and worth the system's memory.
+    That the bytes have the id's SHA-256 was checked by whoever let them in.
     """
 
     chunk: ChunkRef
     crc: int
     sequence: int
     parts: Sequence[Part]
-    is_hot: bool = True
 
 
 class Removal(NamedTuple):

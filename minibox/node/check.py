@@ -1,7 +1,8 @@
 """Rereading copies. Calls block."""
 
 from hashlib import sha256
-from zlib import crc32
+
+from isal.isal_zlib import crc32
 
 from minibox.chunk import ChunkId
 from minibox.node.held import Held

@@ -31,8 +31,6 @@ from minibox.node.volumes import Volumes
 from minibox.world import Threads
 
 BALLAST = "ballast"
-COLD_BYTES = 128 * 1024
-"""Smaller chunks stay in the system's memory however cold: they cost little there."""
 
 _log = Logger()
 
@@ -189,16 +187,13 @@ class GroupCommit:
         volume, offset = self._volumes.end
         places: list[Place] = []
         parts: list[Part] = []
-        cold: list[tuple[int, int]] = []
         for record, content in zip(plan.records, plan.contents, strict=True):
             place = Place(volume, offset)
             places.append(place)
             parts.append(pack_record(record, place, self._salt))
             parts.extend(content)
-            if record.length >= COLD_BYTES and record.chunk in plan.cold:
-                _extend(cold, offset, RECORD_HEADER_BYTES + record.length)
             offset += RECORD_HEADER_BYTES + record.length
-        await self._threads.run(self._append, parts, plan.length, plan.content_bytes, cold)
+        await self._threads.run(self._append, parts, plan.length, plan.content_bytes)
         return places
 
     async def _commit_what_needs_no_room(self, jobs: list[_Job], plan: "_Plan") -> None:
@@ -221,13 +216,10 @@ class GroupCommit:
     def _reread(self, copies: list[tuple[ChunkId, Held]]) -> set[ChunkId]:
         return {chunk for chunk, held in copies if is_good(self._volumes, self._salt, chunk, held)}
 
-    def _append(
-        self, parts: list[Part], length: int, content_bytes: int, cold: list[tuple[int, int]]
-    ) -> None:
+    def _append(self, parts: list[Part], length: int, content_bytes: int) -> None:
         if content_bytes and self._disk.free_bytes() - content_bytes < self._reserve_bytes:
             raise NoRoom(directory=self._disk.directory)
         self._volumes.append(parts, length)
-        self._volumes.forget(cold)
 
     def _drop_ballast(self) -> bool:
         if BALLAST not in self._disk.names():
@@ -243,7 +235,6 @@ class _Plan:
         self.records: list[Record] = []
         self.contents: list[Sequence[Part]] = []
         self.content_bytes = 0
-        self.cold: set[ChunkId] = set()
         self.answers: list[list[bool]] = []
         self.brings_content: list[bool] = []
         for job in jobs:
@@ -256,8 +247,6 @@ class _Plan:
                     self.records.append(record)
                     if record.kind is Kind.CHUNK and isinstance(wish, Incoming):
                         self.contents.append(wish.parts)
-                        if not wish.is_hot:
-                            self.cold.add(chunk)
                         self.content_bytes += record.length
                     else:
                         self.contents.append(())
@@ -274,15 +263,6 @@ def _duplicates(jobs: list[_Job], held: dict[ChunkId, Held]) -> list[tuple[Chunk
         for wish, chunk in zip(job.wishes, job.chunks, strict=True)
         if chunk in held and isinstance(wish, Incoming)
     ]
-
-
-def _extend(ranges: list[tuple[int, int]], offset: int, length: int) -> None:
-    """Add a range; one that touches the last becomes one with it, as pages may reach over both."""
-    if ranges and sum(ranges[-1]) == offset:
-        start, before = ranges.pop()
-        ranges.append((start, before + length))
-    else:
-        ranges.append((offset, length))
 
 
 def _refuse(jobs: list[_Job], failure: DiskFull | StoreStopped) -> None:

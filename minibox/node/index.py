@@ -9,7 +9,8 @@ import struct
 from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
-from zlib import crc32
+
+from isal.isal_zlib import crc32
 
 from minibox.chunk import ChunkId, ChunkRef
 from minibox.errors import RecordDamaged

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
-from zlib import crc32
+
+from isal.isal_zlib import crc32
 
 from minibox.chunk import ChunkId
 from minibox.errors import BadRecord, ChecksumMismatch

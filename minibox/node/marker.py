@@ -1,9 +1,9 @@
 """The marker of a data directory: whose it is, so that a wrong or swapped disk is refused."""
 
 from typing import NamedTuple
-from zlib import crc32
 
 import msgspec
+from isal.isal_zlib import crc32
 
 from minibox.disk import Disk
 from minibox.errors import DirectoryRefused, FormatTooNew

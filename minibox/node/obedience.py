@@ -11,8 +11,8 @@ The order that holds after any crash: the term and the sequence are durable → 
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
-from zlib import crc32
 
+from isal.isal_zlib import crc32
 from twisted.internet.defer import DeferredLock
 
 from minibox.codec import Record, decode, encode

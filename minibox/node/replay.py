@@ -6,7 +6,8 @@ that one flipped bit costs one record.
 
 from collections.abc import Iterator
 from typing import NamedTuple
-from zlib import crc32
+
+from isal.isal_zlib import crc32
 
 from minibox.disk import File
 from minibox.node.volume import (

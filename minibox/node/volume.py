@@ -8,7 +8,8 @@ disk and leaves it never, so that nobody can store a chunk whose bytes would pas
 import struct
 from enum import IntEnum
 from typing import NamedTuple
-from zlib import crc32
+
+from isal.isal_zlib import crc32
 
 from minibox.chunk import ChunkId
 

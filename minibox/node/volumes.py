@@ -117,16 +117,6 @@ class Volumes:
         self._last.sync()
         self._sizes[self.end.volume] += length
 
-    def forget(self, ranges: Sequence[tuple[int, int]]) -> None:
-        """Let the system's memory of these synced (offset, length) in the last volume go.
-
-        Where the memory for each new page has to be found first, as in most virtual machines,
-        writing through pages that are given back costs a sixth.
-        """
-        if self._last is not None:
-            for offset, length in ranges:
-                self._last.forget_cache(offset, length)
-
     def cut(self, end: int) -> None:
         """Cut the last volume off at ``end``, durably. Raises StoreStopped."""
         if self._last is not None and end < self._last.size():

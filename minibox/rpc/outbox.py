@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from minibox.rpc.frames import Part, pack_prefix
 
-TRANSPORT_BYTES = 256 * 1024
+TRANSPORT_BYTES = 1024 * 1024
 """What a transport reads or sends in one system call, and buffers before it wants a pause."""
 SLICE_BYTES = 1024 * 1024
 """Above TRANSPORT_BYTES by far: Twisted copies what is left of a piece whenever that is less."""

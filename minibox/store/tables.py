@@ -8,10 +8,11 @@ A row begins with a CRC-32 over key and payload: LMDB has none, and a row that t
 another key is damage too. Damage raises RecordDamaged and is never taken for absence.
 """
 
-import zlib
 from collections.abc import Iterator
 from itertools import islice
 from typing import Generic, TypeVar
+
+from isal import isal_zlib
 
 from minibox.codec import Record, decode, encode
 from minibox.errors import BadRecord, RecordDamaged
@@ -129,7 +130,7 @@ def _key(tag: bytes, parts: tuple[KeyPart, ...]) -> bytes:
 
 
 def _checksum(key: bytes, payload: bytes) -> bytes:
-    return zlib.crc32(payload, zlib.crc32(key)).to_bytes(_CHECKSUM_BYTES, "big")
+    return isal_zlib.crc32(payload, isal_zlib.crc32(key)).to_bytes(_CHECKSUM_BYTES, "big")
 
 
 def _scan(

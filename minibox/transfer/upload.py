@@ -19,7 +19,7 @@ from minibox.transfer.nodes import Nodes
 from minibox.transfer.sending import Outgoing, Placer, send_chunks
 from minibox.world import World
 
-CUT_BYTES = 4 * 1024 * 1024
+CUT_BYTES = 2 * 1024 * 1024
 """So much is gathered before a thread cuts and hashes it."""
 SENDS_IN_FLIGHT = 3
 """Batches of chunks, of about CUT_BYTES each, that are being stored at the same time."""

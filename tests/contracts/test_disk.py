@@ -40,6 +40,34 @@ def test_more_parts_than_one_call_takes_are_appended_in_order(disk):
     assert file.read(0, file.size() + 1) == b"".join(parts)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_large_and_small_appends_follow_each_other_without_a_seam(disk, seed):
+    generator = Random(seed)
+    file = disk.create("a")
+    whole = b""
+    for _ in range(12):
+        lengths = generator.choices((1, 72, 4095, 4096, 50_000, 262_144, 1_000_003), k=3)
+        parts = [generator.randbytes(length) for length in lengths]
+        assert file.append(parts) == len(whole)
+        whole += b"".join(parts)
+        for reader in (file, disk.open("a")):
+            assert reader.size() == len(whole)
+            length = generator.choice((1, 300, 262_144, 1_200_000))
+            offset = generator.randrange(len(whole))
+            assert reader.read(offset, length) == whole[offset : offset + length]
+            assert reader.read_if_cached(offset, length) in {None, whole[offset : offset + length]}
+        if generator.random() < 0.5:
+            file.sync()
+        if generator.random() < 0.3:
+            size = generator.randrange(len(whole))
+            file.truncate(size)
+            whole = whole[:size]
+    assert file.read(0, len(whole) + 1) == whole
+    file.sync()
+    file.forget_cache()
+    assert disk.open("a").read(0, len(whole) + 1) == whole
+
+
 def test_a_read_past_the_end_gives_what_is_there(disk):
     file = disk.create("a")
     file.append([b"abc"])

@@ -394,7 +394,8 @@ def test_a_crash_while_a_volume_is_begun_leaves_nothing_in_the_way():
             assert not machine.recovery.damaged
 
 
-def test_what_a_killed_process_wrote_is_certain_or_not_held():
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_what_a_killed_process_wrote_is_certain_or_not_held(goes_on):
     for changes in range(8):
         for seed in range(12):
             machine = Machine(seed)
@@ -403,13 +404,27 @@ def test_what_a_killed_process_wrote_is_certain_or_not_held():
                 for number in range(4):
                     machine.put(b"%d" % number)
             machine.start()
-            machine.put(b"later")
+            if goes_on:
+                machine.put(b"later")
             held = machine.store.refs()
             machine.crash()
             assert machine.store.refs() == held
             machine.lose_index()
             machine.crash()
             assert machine.store.refs() == held
+
+
+def test_a_volume_whose_begin_failed_to_sync_is_begun_anew():
+    for seed in range(20):
+        machine = Machine(seed)
+        machine.disk.fail_next_sync()
+        with pytest.raises(StoreStopped):
+            machine.put(b"x")
+        machine.start()  # its header still shows in the cache, and may never have been written
+        machine.put(b"y")
+        machine.crash()
+        assert machine.get(ref(b"y")) == b"y"
+        assert not machine.recovery.damaged
 
 
 def test_without_room_for_the_index_it_follows_later(machine):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from minibox.coordinator.http.request import Request
     from minibox.coordinator.http.site import Site
 
-READ_BYTES = 256 * 1024
+READ_BYTES = 1024 * 1024
 """One read from the socket, and what may wait to be written before writers are paused."""
 IDLE_SECONDS = 65.0
 HEAD_SECONDS = 20.0
@@ -90,7 +90,7 @@ class Channel(HTTPChannel):
         transport = self.transport
         if _is_tcp(transport):
             transport.setTcpNoDelay(True)
-            transport.bufferSize = READ_BYTES
+            transport.bufferSize = transport.SEND_LIMIT = READ_BYTES
         self._networkProducer = transport
         self._peer, self._host = transport.getPeer(), transport.getHost()
         transport.registerProducer(self, True)
