@@ -5,8 +5,11 @@ import gc
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 _MMAP_THRESHOLDS_BYTES = (64 * 1024 * 1024, 32 * 1024 * 1024)  # older glibc takes no more than 32
-_TRIM_THRESHOLD_BYTES = 256 * 1024 * 1024
+_TRIM_THRESHOLD_BYTES = 64 * 1024 * 1024
+_ARENAS = 1
+"""What one thread has freed another may use: with an arena each, the memory kept multiplies."""
 
 
 _OBJECTS_BEFORE_A_COLLECTION = 50_000
@@ -32,5 +35,6 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
+    mallopt(_M_ARENA_MAX, _ARENAS)
     mmap_set = any(mallopt(_M_MMAP_THRESHOLD, size) for size in _MMAP_THRESHOLDS_BYTES)
     return mmap_set and bool(mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES))

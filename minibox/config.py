@@ -42,6 +42,7 @@ class CoordinatorConfig(msgspec.Struct, frozen=True):
     suspect_seconds: float = 3
     down_seconds: float = 10
     lost_seconds: float = 600
+    repair_seconds: float = 15
     lease_minutes: float = 60
     capability_minutes: float = 5
     grace_hours: float = 24
@@ -189,6 +190,7 @@ class _Reader:
                 "suspect_seconds": partial(_time, "s"),
                 "down_seconds": partial(_time, "s"),
                 "lost_seconds": partial(_time, "s"),
+                "repair_seconds": partial(_time, "s"),
                 "lease_minutes": partial(_time, "min"),
                 "capability_minutes": partial(_time, "min"),
                 "grace_hours": partial(_time, "h"),

@@ -33,6 +33,7 @@ from minibox.errors import (
 from minibox.world import RandomBytes
 
 KEY_BYTES = 32
+CLUSTER_ID_BYTES = 16
 MAC_BYTES = 16
 MAX_TOKEN_CHARACTERS = 4096
 MAX_TOKENS_REMEMBERED = 1024
@@ -99,6 +100,12 @@ def derived_key(cluster_key: Secret, purpose: Purpose, generation: int = 0) -> b
     """The signing key for one purpose; a new ``generation`` voids all that older ones signed."""
     label = b"minibox %s %d" % (purpose.encode(), generation)
     return hmac.digest(cluster_key.reveal(), label, "sha256")
+
+
+def cluster_id(cluster_key: Secret) -> bytes:
+    """What the data directories of one cluster have in common; tells nothing of the key."""
+    label = b"minibox cluster: " + derived_key(cluster_key, "receipt")
+    return hashlib.sha256(label).digest()[:CLUSTER_ID_BYTES]
 
 
 def _create_key(path: Path, random_bytes: RandomBytes) -> None:

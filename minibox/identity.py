@@ -12,6 +12,8 @@ ID_BYTES = 8
 Prefix = Literal["f", "d", "s", "u", "j", "n", "usr", "ses", "dev", "tr"]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
+_PAIR_SHIFTS = (50, 40, 30, 20, 10, 0)
 _DIGITS = {letter: value for value, letter in enumerate(_ALPHABET)}
 _TEXT_DIGITS = 13
 _RANDOM_BITS = 22
@@ -41,8 +43,8 @@ class FreshIds:
 
 def to_text(prefix: Prefix, number: int) -> str:
     """``f_0c5x…``: the id as callers see it."""
-    digits = [_ALPHABET[number >> shift & 31] for shift in range(5 * (_TEXT_DIGITS - 1), -1, -5)]
-    return f"{prefix}_{''.join(digits)}"
+    pairs = [_PAIRS[number >> shift & 1023] for shift in _PAIR_SHIFTS]
+    return f"{prefix}_{_ALPHABET[number >> 60]}{''.join(pairs)}"
 
 
 def from_text(prefix: Prefix, text: str) -> int | None:

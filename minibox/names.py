@@ -26,6 +26,9 @@ MAX_PASSWORD_BYTES = 1024
 
 KEY_PREFIX_BYTES = 200
 KEY_HASH_BYTES = 16
+_KEY_SEPARATOR = b"\0"
+"""Below all that a name may hold: "abc" sorts before "abcd" whatever their hashes are."""
+MAX_CHILD_KEY_BYTES = KEY_PREFIX_BYTES + len(_KEY_SEPARATOR) + KEY_HASH_BYTES
 
 _MAX_RAW_LENGTH = 4 * MAX_NAME_BYTES  # normalising an unbounded text would cost unbounded time
 _NOT_IN_NAMES = re.compile(r"[/\x00-\x1f\x7f-\x9f]")
@@ -61,7 +64,7 @@ def child_key(name: str) -> bytes:
     """What a child is keyed by under its parent: sorts as the folded name, bounded in length."""
     folded = fold(name).encode()
     digest = hashlib.sha256(folded).digest()
-    return folded[:KEY_PREFIX_BYTES] + digest[:KEY_HASH_BYTES]
+    return folded[:KEY_PREFIX_BYTES] + _KEY_SEPARATOR + digest[:KEY_HASH_BYTES]
 
 
 def parse_path(text: str, field: str = "path") -> tuple[Name, ...]:

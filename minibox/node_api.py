@@ -89,7 +89,7 @@ class GetAnswer(Record, frozen=True):
 
 
 class Holds(Record, frozen=True):
-    """Which of these do you hold durably? Fresh receipts for ``upload`` come back."""
+    """Which of these came under ``upload`` and are durable? Fresh receipts for it come back."""
 
     kind = "holds"
     upload: int

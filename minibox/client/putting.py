@@ -176,7 +176,7 @@ class Putter:
         return Intent(url, username, source.path, source.size, source.mtime_ns, target.path)
 
 
-class _Prefixed(io.RawIOBase, BinaryIO):  # type: ignore[misc]
+class _Prefixed(io.RawIOBase, BinaryIO):
     """A pipe of which the start was read already."""
 
     def __init__(self, start: bytes, rest: BinaryIO) -> None:

@@ -19,8 +19,6 @@ from minibox.store import open_lmdb
 
 PASSWORD_VARIABLE = "MINIBOX_ADMIN_PASSWORD"  # noqa: S105  a variable's name
 PASSWORD_FILE = "admin-password"  # noqa: S105  a file's name
-SWITCH_SECONDS = 0.001
-"""Threads that hash hold the interpreter for short turns: the reactor waits less."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     keep_freed_memory()
     collect_rarely()
-    sys.setswitchinterval(SWITCH_SECONDS)
     log_json_lines(sys.stderr)
     try:
         config = load_config(options.config, os.environ)

@@ -10,7 +10,7 @@ from minibox.coordinator import namespaces
 from minibox.coordinator.journal import Act
 from minibox.errors import AlreadyExists, NotFound, ValidationFailed
 from minibox.identity import FreshIds, to_text
-from minibox.names import check_email, check_username, fold
+from minibox.names import MAX_EMAIL_BYTES, check_email, check_username, fold
 from minibox.store import Reader, Table, Writer
 
 Role = Literal["user", "admin"]
@@ -50,6 +50,8 @@ class Login(Record, frozen=True):
 _USERS = Table(b"uu", User)
 _USERNAMES = Table(b"un", Login)
 _EMAILS = Table(b"ue", Login)
+_MAX_KEY_BYTES = 2 * MAX_EMAIL_BYTES
+"""Folding makes a text at most twice as long."""
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -95,7 +97,11 @@ def get(reader: Reader, user_id: int) -> User | None:
 def by_login(reader: Reader, name: str) -> User | None:
     """The account of that username or address: either word takes either."""
     table = _EMAILS if "@" in name else _USERNAMES
-    login = table.get(reader, _key(name))
+    try:
+        key = _key(name) if len(name) <= MAX_EMAIL_BYTES else b""
+    except UnicodeEncodeError:
+        return None
+    login = table.get(reader, key) if 0 < len(key) <= _MAX_KEY_BYTES else None
     return get(reader, login.user) if login else None
 
 
@@ -105,8 +111,9 @@ def every(reader: Reader) -> Iterator[User]:
         yield user
 
 
-def rename(writer: Writer, user: User, names: Names) -> User:
-    """Give the user other names; AlreadyExists."""
+def rename(writer: Writer, user_id: int, names: Names) -> User:
+    """Give the user other names; AlreadyExists, NotFound."""
+    user = _known(writer, user_id)
     _refuse_taken(writer, names, but_not=user.id)
     _remove_names(writer, user)
     renamed = msgspec.structs.replace(user, username=names.username, email=names.email)
@@ -114,8 +121,9 @@ def rename(writer: Writer, user: User, names: Names) -> User:
     return renamed
 
 
-def remove(writer: Writer, user: User) -> None:
-    """Remove an account whose home is empty; its names are free again."""
+def remove(writer: Writer, user_id: int) -> None:
+    """Remove an account whose home is empty; its names are free again. NotFound."""
+    user = _known(writer, user_id)
     _remove_names(writer, user)
     _USERS.delete(writer, user.id)
     namespaces.remove(writer, user.home)
@@ -123,12 +131,17 @@ def remove(writer: Writer, user: User) -> None:
 
 def rewrite(writer: Writer, user_id: int, **facts: object) -> User:
     """Change facts other than the names; NotFound."""
-    user = get(writer, user_id)
-    if user is None:
-        raise NotFound("user")
+    user = _known(writer, user_id)
     changed: User = msgspec.structs.replace(user, **facts)
     _USERS.put(writer, changed, user_id)
     return changed
+
+
+def _known(reader: Reader, user_id: int) -> User:
+    user = get(reader, user_id)
+    if user is None:
+        raise NotFound("user")
+    return user
 
 
 def _refuse_taken(reader: Reader, names: Names, but_not: int) -> None:

@@ -1,16 +1,22 @@
 """Who asks: from a bearer token to the account, its session looked up at every request."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from minibox.coordinator import accounts, sessions
 from minibox.coordinator.accounts import User
-from minibox.coordinator.http.request import Request
 from minibox.coordinator.sessions import Session
 from minibox.credentials import AccessTokens
 from minibox.errors import AccountDisabled, TokenRevoked, Unauthenticated
 from minibox.identity import from_text
 from minibox.store import Reader, Store
 from minibox.world import Clock
+
+
+class Asking(Protocol):
+    """What came with its headers."""
+
+    def header(self, name: bytes) -> str | None:
+        """The value of the header, its last if it stands twice."""
 
 
 class Caller(NamedTuple):
@@ -36,7 +42,7 @@ class Authentication:
         self._store = store
         self._tokens = tokens
 
-    async def __call__(self, request: Request) -> Caller:
+    async def __call__(self, request: Asking) -> Caller:
         """The caller of ``request``."""
         scheme, _, token = (request.header(b"Authorization") or "").partition(" ")
         if scheme.lower() != "bearer" or not token:

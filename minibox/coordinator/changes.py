@@ -1,6 +1,6 @@
 """Changes on behalf of a caller: one queued transaction each, once for each idempotency key."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -13,6 +13,8 @@ from minibox.store import Store, Writer
 from minibox.world import World
 
 A = TypeVar("A", bound=msgspec.Struct)
+
+FORGOTTEN_AT_ONCE = 2000
 
 _encode = msgspec.json.encode
 
@@ -36,6 +38,36 @@ class Changes:
     def __init__(self, world: World, store: Store) -> None:
         self._world = world
         self._store = store
+        self._looked_at: bytes | None = None
+
+    def done(self, deed: Deed) -> bytes | None:
+        """What the deed was answered if it was done already under its key. IdempotencyMismatch.
+
+        For what ends by being done: whoever asks again finds neither lease nor trash row.
+        """
+        if not deed.key:
+            return None
+        return self._store.read(
+            lambda reader: idempotency.kept(reader, deed.key, deed.request, deed.act.now)
+        )
+
+    def done_of(self, deeds: Sequence[Deed]) -> list[bytes | None]:
+        """The same for many deeds, of which all have keys or none."""
+        if not any(deed.key for deed in deeds):
+            return [None] * len(deeds)
+        return self._store.read(
+            lambda reader: [
+                idempotency.kept(reader, deed.key, deed.request, deed.act.now) for deed in deeds
+            ]
+        )
+
+    async def forget_old(self) -> None:
+        """Remove some of the answers whose day is over. Call it regularly."""
+        after, now = self._looked_at, self._world.clock.wall()
+        self._looked_at = await self._store.write(
+            lambda writer: idempotency.forget_old(writer, now, after, FORGOTTEN_AT_ONCE),
+            frees=True,
+        )
 
     async def run(
         self, deed: Deed, operation: Callable[[Writer, FreshIds], A], *, frees: bool = False

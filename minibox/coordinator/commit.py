@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from minibox.chunk import ChunkId, ChunkRef
-from minibox.coordinator import folders, holders, tree, uploads, versions
+from minibox.coordinator import folders, holders, namespaces, tree, uploads, versions
 from minibox.coordinator.holders import Holder, Standing
 from minibox.coordinator.journal import Act
 from minibox.coordinator.namespaces import Ledger
@@ -40,11 +40,16 @@ class Destination(msgspec.Struct, frozen=True):
 
 
 class Conditions(msgspec.Struct, frozen=True):
-    """What must hold of the head. ``base`` is an ETag; ``absent`` means create only."""
+    """What must hold of the head. ``base`` is an ETag.
+
+    ``absent`` means create only, ``present`` replace only. With a ``base``, ``rename`` keeps the
+    content beside a head that is another one: a conflict copy.
+    """
 
     on_conflict: OnConflict = "replace"
     base: str | None = None
     absent: bool = False
+    present: bool = False
 
 
 class Staged(msgspec.Struct, frozen=True):
@@ -82,38 +87,50 @@ def commit(
     staged: Staged,
     safety: Safety,
     upload: int = 0,
+    *,
+    ends_lease: bool = True,
 ) -> Committed:
-    """Carry out one commit; ``upload`` names its lease, if it has one.
+    """Carry out one commit; ``upload`` names its lease, if it has one, which ends with it or stays.
 
     UploadExpired, ChunkMissing (the lease stays), VersionConflict, PreconditionFailed,
     NameConflict, NotFound, QuotaExceeded. After any of them nothing has changed.
     """
     lease = uploads.get(writer, upload, act.actor) if upload else None
-    fewest = _confirm_holders(writer, act, staged, safety)
+    fewest = _confirm_holders(writer, act, namespace, staged, safety, upload)
     ledger = Ledger(writer, act, namespace)
     entry, parent, name = _find_target(writer, ledger, ids, destination, conditions)
-    _check_base(entry, conditions)
-    ledger.charge(
-        staged.content.size,
-        to_old=entry.size if entry else 0,
-        released=lease.reserved if lease else 0,
-    )
+    released = 0
+    if lease is not None:
+        released = lease.reserved if ends_lease else min(lease.reserved, staged.content.size)
+    ledger.charge(staged.content.size, to_old=entry.size if entry else 0, released=released)
     made = _write_version(writer, ledger, ids, entry, parent, name, staged)
     ledger.close()
-    if lease is not None:
+    if lease is not None and ends_lease:
         uploads.end(writer, lease)
+    elif lease is not None:
+        uploads.spend(writer, lease, staged.content.size)
     path = tree.path_of(tree.ancestry(writer, made))
     return Committed(made, path, is_new=entry is None, copies=fewest)
 
 
-def _confirm_holders(writer: Writer, act: Act, staged: Staged, safety: Safety) -> int:
-    """Write who holds the chunks; ChunkMissing names those that too few nodes hold durably."""
+def _confirm_holders(
+    writer: Writer, act: Act, namespace: int, staged: Staged, safety: Safety, upload: int
+) -> int:
+    """Write who holds the chunks; ChunkMissing names those that too few nodes hold durably.
+
+    So does it name a chunk that the caller neither sent nor has: its hash alone gives no bytes.
+    """
     missing, fewest = [], safety.copies
     for chunk in dict.fromkeys(staged.chunks):
         fresh = staged.holders.get(chunk.id, ())
         copies = holders.confirm(writer, chunk, fresh, safety.copies, act.now)
         have = holders.counted(copies.holders, safety.standing)
-        if have < safety.ack:
+        is_his = (
+            fresh
+            or (upload and uploads.was_shown(writer, upload, chunk.id))
+            or namespaces.has_chunk(writer, namespace, chunk.id)
+        )
+        if have < safety.ack or copies.length != chunk.length or not is_his:
             missing.append(chunk.id.hex())
         fewest = min(fewest, have)
     if missing:
@@ -133,25 +150,41 @@ def _find_target(
         entry = tree.by_id(writer, destination.file)
         if entry is None or entry.is_folder or not folders.is_live(writer, ledger, entry):
             raise NotFound("file")
-        return entry, entry.parent, Name(entry.name)
+        return _judged(writer, entry, entry.parent, Name(entry.name), conditions, by_id=True)
     parent = folders.make_path(ledger, ids, destination.folder, destination.names[:-1])
     name = destination.names[-1]
-    entry = tree.child(writer, parent.id, name)
+    found = tree.child(writer, parent.id, name)
+    return _judged(writer, found, parent.id, name, conditions, by_id=False)
+
+
+def _judged(
+    writer: Writer,
+    entry: Entry | None,
+    parent: int,
+    name: Name,
+    conditions: Conditions,
+    *,
+    by_id: bool,
+) -> tuple[Entry | None, int, Name]:
+    """The target, if the conditions let the content go onto ``entry`` or beside it."""
+    base, renames = conditions.base, conditions.on_conflict == "rename"
     if entry is None:
-        return None, parent.id, name
-    if conditions.on_conflict == "rename":
-        return None, parent.id, tree.free_name(writer, parent.id, name)
+        if conditions.present:
+            raise PreconditionFailed
+        if base and not renames:
+            raise VersionConflict("")
+        return None, parent, name
     if conditions.absent:
         raise PreconditionFailed(head=entry.etag)
-    if entry.is_folder or conditions.on_conflict == "fail":
+    if base is not None and base == entry.etag and not entry.is_folder:
+        return entry, parent, name
+    if renames and (base is not None or not by_id):
+        return None, parent, tree.free_name(writer, parent, name)
+    if base is not None:
+        raise VersionConflict(entry.etag)
+    if entry.is_folder or (conditions.on_conflict == "fail" and not by_id):
         raise NameConflict(tree.path_of(tree.ancestry(writer, entry)))
-    return entry, parent.id, name
-
-
-def _check_base(entry: Entry | None, conditions: Conditions) -> None:
-    head = entry.etag if entry else ""
-    if conditions.base is not None and conditions.base != head:
-        raise VersionConflict(head)
+    return entry, parent, name
 
 
 def _write_version(

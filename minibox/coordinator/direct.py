@@ -1,6 +1,6 @@
 """The direct path: leases, where chunks go, receipts, commits, manifests for readers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 
@@ -8,7 +8,7 @@ import msgspec
 
 from minibox.capability import Receipt
 from minibox.chunk import ChunkId, ChunkRef, chunk_id
-from minibox.coordinator import holders, lineage, references, tree, uploads, versions
+from minibox.coordinator import holders, idempotency, lineage, namespaces, uploads, versions
 from minibox.coordinator.changes import Changes, Deed
 from minibox.coordinator.cluster import Cluster
 from minibox.coordinator.commit import (
@@ -24,13 +24,14 @@ from minibox.coordinator.tree import Entry
 from minibox.coordinator.uploads import Lease
 from minibox.coordinator.versions import Content, Version
 from minibox.errors import (
+    BadReceipt,
     ChecksumMismatch,
     Failure,
     NotFound,
     UploadExpired,
     ValidationFailed,
 )
-from minibox.identity import FreshIds
+from minibox.identity import ID_BYTES, FreshIds
 from minibox.manifest import EMPTY_SHA256
 from minibox.node_api import HOLDS, Holds, Receipts
 from minibox.store import Reader, Store, Writer
@@ -39,7 +40,10 @@ from minibox.transfer.sending import Outgoing
 from minibox.world import World
 
 HOLDS_SECONDS = 10.0
-MAX_REFERRERS_LOOKED_AT = 16
+HOLDS_AT_ONCE = 1000
+
+Said = Mapping[ChunkRef, tuple[Holder, ...]]
+"""Who holds which chunk, by receipts that have been checked."""
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -88,24 +92,53 @@ class Direct:
         ids = FreshIds(deed.act.now, self._world.random_bytes(16))
         lease = msgspec.structs.replace(lease, upload=ids.make())
 
-        def open_lease(writer: Writer) -> tuple[Lease, int]:
+        def open_lease(writer: Writer) -> bytes:
             uploads.begin(writer, deed.act, lease)
-            pinned = uploads.pin(writer, deed.act, lease, chunks)
-            return pinned, lineage.next_sequence(writer)
+            uploads.pin(writer, deed.act, lease, chunks)
+            return lease.upload.to_bytes(ID_BYTES, "big")
 
-        pinned, sequence = await self._store.write(open_lease)
-        self._deadlines[pinned.upload] = self._world.clock.seconds() + self._lease_seconds
+        def opened(writer: Writer) -> tuple[Lease, int]:
+            upload = int.from_bytes(_once(writer, deed, open_lease), "big")
+            lease = uploads.get(writer, upload, deed.act.actor)
+            return lease, lineage.next_sequence(writer)
+
+        pinned, sequence = await self._store.write(opened)
+        until = self._world.clock.seconds() + self._lease_seconds
+        self._deadlines.setdefault(pinned.upload, until)
         return self._planned(deed, pinned, chunks, sequence)
 
-    async def extend(self, deed: Deed, upload: int, chunks: Sequence[ChunkRef]) -> Planned:
-        """Pin the next chunks; UploadExpired, QuotaExceeded, NotEnoughNodes."""
+    async def extend(
+        self,
+        deed: Deed,
+        upload: int,
+        chunks: Sequence[ChunkRef],
+        receipts: Sequence[Receipt] = (),
+    ) -> Planned:
+        """Pin the next chunks and note receipts; UploadExpired, QuotaExceeded, NotEnoughNodes.
 
-        def pin(writer: Writer) -> tuple[Lease, int]:
+        Receipts of chunks that are not listed yet say nothing.
+        """
+        self._lease(deed, upload)
+        said = self._checked(receipts, upload)
+        copies, now = self._cluster.copies, deed.act.now
+
+        def pin(writer: Writer) -> bytes:
             lease = uploads.get(writer, upload, deed.act.actor)
-            pinned = uploads.pin(writer, deed.act, lease, chunks)
-            return pinned, lineage.next_sequence(writer)
+            uploads.pin(writer, deed.act, lease, chunks)
+            if said:
+                listed = set(uploads.listed(writer, upload))
+                for chunk, fresh in said.items():
+                    if chunk in listed:
+                        uploads.show(writer, upload, chunk.id)
+                        holders.confirm(writer, chunk, fresh, copies, now)
+            return b""
 
-        lease, sequence = await self._store.write(pin)
+        def extended(writer: Writer) -> tuple[Lease, int]:
+            _once(writer, deed, pin)
+            lease = uploads.get(writer, upload, deed.act.actor)
+            return lease, lineage.next_sequence(writer)
+
+        lease, sequence = await self._store.write(extended)
         return self._planned(deed, lease, chunks, sequence)
 
     async def renew(self, deed: Deed, upload: int) -> Planned:
@@ -149,19 +182,33 @@ class Direct:
                 by_node.setdefault(node, []).append(chunk)
         receipts: list[Receipt] = []
         for node, asked in by_node.items():
+            receipts += await self._held_by(node, upload, asked)
+        return receipts, chunks
+
+    async def _held_by(self, node: str, upload: int, chunks: Sequence[ChunkRef]) -> list[Receipt]:
+        """Its receipts, as far as it answers; a list of any length goes in bounded messages."""
+        receipts: list[Receipt] = []
+        for start in range(0, len(chunks), HOLDS_AT_ONCE):
+            asked = Holds(upload, tuple(chunks[start : start + HOLDS_AT_ONCE]))
             try:
                 answer = await self._cluster.nodes.call(
-                    node, HOLDS, Holds(upload, tuple(asked)), Receipts, deadline=HOLDS_SECONDS
+                    node, HOLDS, asked, Receipts, deadline=HOLDS_SECONDS
                 )
             except Failure:
-                continue
+                break
             receipts += answer.message.receipts
-        return receipts, chunks
+        return receipts
 
     async def give_up(self, deed: Deed, upload: int) -> None:
         """End an upload without a commit; UploadExpired."""
-        lease = self._lease(deed, upload)
-        await self._store.write(lambda writer: uploads.give_up(writer, deed.act, lease), frees=True)
+        self._lease(deed, upload)
+        await self._store.write(
+            lambda writer: uploads.give_up(writer, deed.act, upload), frees=True
+        )
+        self.forget(upload)
+
+    def forget(self, upload: int) -> None:
+        """The lease has ended: nothing waits for its deadline any more."""
         self._deadlines.pop(upload, None)
 
     async def expire(self) -> None:
@@ -181,7 +228,7 @@ class Direct:
         destination: Destination,
         conditions: Conditions,
         claimed: Claimed,
-        receipts: Mapping[ChunkId, tuple[Holder, ...]],
+        receipts: Said,
         chunks: Sequence[ChunkRef],
         *,
         ends_lease: bool,
@@ -198,7 +245,7 @@ class Direct:
         content = Content(size, sha256, sole is not None, claimed.content_type, modified)
         staged = Staged(
             tuple(chunks),
-            {chunk.id: receipts[chunk.id] for chunk in chunks if chunk.id in receipts},
+            {chunk.id: receipts[chunk] for chunk in chunks if chunk in receipts},
             content,
         )
         return PlannedCommit(
@@ -207,12 +254,22 @@ class Direct:
             conditions,
             staged,
             self._cluster.safety(),
-            lease.upload if ends_lease else 0,
+            lease.upload,
+            ends_lease,
         )
 
-    def checked(self, receipts: Sequence[Receipt]) -> dict[ChunkId, tuple[Holder, ...]]:
-        """Who holds what by these receipts; BadReceipt."""
-        return self._cluster.checked(receipts)
+    def checked(self, receipts: Sequence[Receipt], upload: int) -> Said:
+        """Who holds what by these receipts for this upload; BadReceipt."""
+        return self._checked(receipts, upload)
+
+    def _checked(self, receipts: Sequence[Receipt], upload: int) -> Said:
+        if any(receipt.upload != upload for receipt in receipts):
+            raise BadReceipt
+        lengths = {receipt.chunk: receipt.length for receipt in receipts}
+        return {
+            ChunkRef(chunk, lengths[chunk]): fresh
+            for chunk, fresh in self._cluster.checked(receipts).items()
+        }
 
     def lease(self, deed: Deed, upload: int) -> tuple[Lease, list[ChunkRef]]:
         """The lease and the chunks listed under it; UploadExpired."""
@@ -255,7 +312,8 @@ class Direct:
             return (
                 copies is not None
                 and holders.counted(copies.holders, standing) >= needed
-                and _is_readable(reader, deed.namespace, chunk.id)
+                and copies.length == chunk.length
+                and namespaces.has_chunk(reader, deed.namespace, chunk.id)
             )
 
         def missing(reader: Reader) -> list[ChunkRef]:
@@ -274,7 +332,7 @@ class Direct:
 
 
 class PlannedCommit(msgspec.Struct, frozen=True):
-    """One commit of the direct path, ready for the store. ``upload`` is the lease it ends, or 0."""
+    """One commit of the direct path, ready for the store, under the lease of ``upload``."""
 
     deed: Deed
     destination: Destination
@@ -282,6 +340,7 @@ class PlannedCommit(msgspec.Struct, frozen=True):
     staged: Staged
     safety: Safety
     upload: int
+    ends_lease: bool
 
     def __call__(self, writer: Writer, ids: FreshIds) -> Committed:
         """Carry it out."""
@@ -295,17 +354,15 @@ class PlannedCommit(msgspec.Struct, frozen=True):
             self.staged,
             self.safety,
             self.upload,
+            ends_lease=self.ends_lease,
         )
+
+
+def _once(writer: Writer, deed: Deed, operation: Callable[[Writer], bytes]) -> bytes:
+    if not deed.key:
+        return operation(writer)
+    return idempotency.once(writer, deed.key, deed.request, deed.act.now, lambda: operation(writer))
 
 
 def _expire(now: float, upload: int, writer: Writer) -> None:
     uploads.expire(writer, now, upload)
-
-
-def _is_readable(reader: Reader, namespace: int, chunk: ChunkId) -> bool:
-    """Whether a file of this namespace has the chunk: a hash alone gives no answer."""
-    for file, _ in islice(references.referrers(reader, chunk), MAX_REFERRERS_LOOKED_AT):
-        entry = tree.by_id(reader, file)
-        if entry is not None and tree.ancestry(reader, entry)[0].id == namespace:
-            return True
-    return False

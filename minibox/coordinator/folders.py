@@ -45,10 +45,14 @@ def make(ledger: Ledger, ids: FreshIds, parent: Entry, name: Name) -> Entry:
 
 
 def make_path(ledger: Ledger, ids: FreshIds, root: int, names: Sequence[Name]) -> Entry:
-    """The folder at ``names`` below ``root``, with all that is missing on the way made."""
-    folder = tree.by_id(ledger.writer, root)
-    if folder is None or not folder.is_folder:
-        raise NotFound("folder")
+    """The folder at ``names`` below ``root``, with all that is missing on the way made.
+
+    What is put into it has a valid path. NotFound unless ``root`` is a folder of this namespace's
+    tree; NameConflict where a file stands in the way; ValidationFailed where it gets too deep.
+    """
+    folder = live_folder(ledger, root)
+    above = 1 if root == ledger.namespace.id else len(tree.ancestry(ledger.writer, folder))
+    tree.check_depth(above + len(names))
     for name in names:
         found = tree.child(ledger.writer, folder.id, name)
         if found is not None and not found.is_folder:
@@ -83,6 +87,7 @@ def copy(ledger: Ledger, ids: FreshIds, entry: Entry, parent: Entry, name: Name)
     """A copy of the entry, and of all below it, that shares the chunks; NameConflict."""
     if any(above.id == entry.id for above in tree.ancestry(ledger.writer, parent)):
         raise ValidationFailed("path", "a folder can't be copied into itself")
+    tree.check_depth(len(tree.ancestry(ledger.writer, parent)) + tree.height(ledger.writer, entry))
     return _copy(ledger, ids, entry, parent.id, name)
 
 

@@ -64,10 +64,10 @@ def count(reader: Reader) -> int:
 def confirm(
     writer: Writer, chunk: ChunkRef, fresh: Iterable[Holder], want: int, now: float
 ) -> Copies:
-    """Add holders to a chunk's row and bring its debt up to date."""
+    """Add holders to a chunk's row and bring its debt up to date. A known length stays."""
     former = _COPIES.get(writer, chunk.id)
     merged = _merged(former.holders if former else (), fresh)
-    copies = Copies(chunk.length, merged)
+    copies = Copies(former.length if former else chunk.length, merged)
     if copies != former:
         _COPIES.put(writer, copies, chunk.id)
     _settle(writer, chunk.id, len(merged), want, now)

@@ -15,7 +15,7 @@ from minibox.coordinator.tree import Entry
 from minibox.coordinator.versions import Version
 from minibox.errors import BadCursor, NotFound, ValidationFailed
 from minibox.identity import from_text
-from minibox.names import Name, fold, parse_path
+from minibox.names import MAX_CHILD_KEY_BYTES, Name, fold, parse_path
 from minibox.store import Reader, Store
 
 PATH_PREFIX = "path:"
@@ -78,7 +78,10 @@ class Homes:
         number = from_text("f", entry_id) or from_text("d", entry_id)
         if number is None:
             raise NotFound("file or folder")
-        return self._store.read(lambda reader: _owned(reader, caller.user.home, number))
+        seen = self._store.read(lambda reader: _owned(reader, caller.user.home, number))
+        if seen.entry.public_id != entry_id:
+            raise NotFound("file or folder")
+        return seen
 
     def file(self, caller: Caller, entry_id: str) -> Seen:
         """The file of an id; NotFound for folders too."""
@@ -154,9 +157,12 @@ def cursor_text(after: bytes) -> str:
 def cursor_place(text: str) -> bytes:
     """The place that a cursor means; BadCursor."""
     try:
-        return base64.urlsafe_b64decode(text.encode("ascii"))
+        place = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error) as problem:
         raise BadCursor from problem
+    if not 0 < len(place) <= MAX_CHILD_KEY_BYTES:
+        raise BadCursor
+    return place
 
 
 def _owned(reader: Reader, home: int, number: int) -> Seen:

@@ -4,7 +4,8 @@ The row is written in the operation's own nested transaction, successes only.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import islice
 
 from minibox.codec import Record
 from minibox.errors import IdempotencyMismatch
@@ -34,23 +35,31 @@ def once(
     writer: Writer, key: bytes, request: bytes, now: float, operation: Callable[[], bytes]
 ) -> bytes:
     """The answer of ``operation``, or the kept one. IdempotencyMismatch for another request."""
-    kept = _ANSWERED.get(writer, key)
-    if kept is not None and now - kept.at < KEPT_SECONDS:
-        if kept.request != request:
-            raise IdempotencyMismatch
-        return kept.answer
+    known = kept(writer, key, request, now)
+    if known is not None:
+        return known
     answer = operation()
     _ANSWERED.put(writer, Answered(request, answer, now), key)
     return answer
 
 
-def expired(reader: Reader, now: float) -> Iterator[bytes]:
-    """Keys whose time is up."""
-    for key, kept in _ANSWERED.scan(reader):
-        if now - kept.at >= KEPT_SECONDS:
-            yield key
+def kept(reader: Reader, key: bytes, request: bytes, now: float) -> bytes | None:
+    """What was answered to this request before. IdempotencyMismatch for another request."""
+    known = _ANSWERED.get(reader, key)
+    if known is None or now - known.at >= KEPT_SECONDS:
+        return None
+    if known.request != request:
+        raise IdempotencyMismatch
+    return known.answer
 
 
-def forget(writer: Writer, key: bytes) -> None:
-    """Remove one row."""
-    _ANSWERED.delete(writer, key)
+def forget_old(writer: Writer, now: float, after: bytes | None, most: int) -> bytes | None:
+    """Remove the rows whose time is up among the next ``most`` beyond the key ``after``.
+
+    Where to go on; None at the end.
+    """
+    looked_at = list(islice(_ANSWERED.scan(writer, after=after), most))
+    for key, row in looked_at:
+        if now - row.at >= KEPT_SECONDS:
+            _ANSWERED.delete(writer, key)
+    return looked_at[-1][0] if len(looked_at) == most else None

@@ -112,13 +112,16 @@ class Inbound:
         content = Content(sent.size, sent.sha256, True, asked.content_type, modified)
         return Staged(sent.chunks, self._cluster.checked(sent.receipts), content)
 
-    def _promise(self, namespace: int, more: int) -> None:
+    def _promise(self, namespace: int, least: int, most: int) -> int:
+        """Promise up to ``most`` bytes; how many. QuotaExceeded if not even ``least`` are left."""
         promised = self._promised.get(namespace, 0)
         row = self._store.read(lambda reader: namespaces.get(reader, namespace))
         left = namespaces.room(row, promised)
-        if left is not None and more > left:
+        if left is not None and least > left:
             raise QuotaExceeded(row.limit, left)
-        self._promised[namespace] = promised + more
+        granted = most if left is None else min(most, left)
+        self._promised[namespace] = promised + granted
+        return granted
 
     def _release(self, namespace: int, size: int) -> None:
         left = self._promised.get(namespace, 0) - size
@@ -141,23 +144,23 @@ class _Promise:
         self._promised = 0
         self._check(announced or 0)
         if announced:
-            self._raise_to(announced)
+            self._raise(announced, announced)
 
     def grow(self, size: int) -> None:
         """More bytes have come; QuotaExceeded, TooLarge."""
         self._come += size
         if self._come > self._promised:
             self._check(self._come)
-            self._raise_to(max(self._come, self._promised + self.STEP_BYTES))
+            least = self._come - self._promised
+            self._raise(least, max(least, self.STEP_BYTES))
 
     def release(self) -> None:
         """The upload has ended, one way or the other."""
         self._inbound._release(self._namespace, self._promised)  # noqa: SLF001
         self._promised = 0
 
-    def _raise_to(self, size: int) -> None:
-        self._inbound._promise(self._namespace, size - self._promised)  # noqa: SLF001
-        self._promised = size
+    def _raise(self, least: int, most: int) -> None:
+        self._promised += self._inbound._promise(self._namespace, least, most)  # noqa: SLF001
 
     def _check(self, size: int) -> None:
         if self._limit is not None and size > self._limit:

@@ -31,8 +31,24 @@ class Sequence(Record, frozen=True):
     number: int
 
 
+class Cluster(Record, frozen=True):
+    """Which cluster all these rows are of."""
+
+    kind = "cluster"
+    id: bytes
+
+
+_CLUSTER = Table(b"mc", Cluster)
 _LINEAGE = Table(b"ml", Lineage)
 _SEQUENCE = Table(b"ms", Sequence)
+
+
+def is_of(writer: Writer, cluster: bytes) -> bool:
+    """Whether the store is of the cluster with this id; a new one is from now on."""
+    known = _CLUSTER.get(writer)
+    if known is None:
+        _CLUSTER.put(writer, Cluster(cluster))
+    return known is None or known.id == cluster
 
 
 def begin_term(writer: Writer, random: bytes) -> Lineage:

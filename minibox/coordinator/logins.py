@@ -70,7 +70,14 @@ class Logins:
         session_id = FreshIds(now, self._world.random_bytes(16)).make()
         secret = credentials.new_opaque("", self._world.random_bytes)
         session = Session(session_id, user.id, credentials.opaque_digest(secret), now, now, device)
-        await self._store.write(lambda writer: sessions.open_session(writer, session))
+
+        def open_session(writer: Writer) -> None:
+            current = accounts.get(writer, session.user)
+            if current is None or current.password != user.password or current.disabled:
+                raise BadCredentials  # it was changed while the password was being checked
+            sessions.open_session(writer, session)
+
+        await self._store.write(open_session)
         return self._opened(user, session_id, secret, now)
 
     async def refresh(self, token: str) -> OpenSession:
@@ -119,7 +126,7 @@ class Logins:
 
     async def rename(self, user: User, names: Names) -> User:
         """Other names for the account; AlreadyExists."""
-        return await self._store.write(lambda writer: accounts.rename(writer, user, names))
+        return await self._store.write(lambda writer: accounts.rename(writer, user.id, names))
 
     async def confirm(self, user: User, password: str) -> None:
         """BadCredentials unless it is the user's password."""

@@ -4,10 +4,13 @@ A transaction opens the namespace's row once, records its changes and bytes on i
 back once: :class:`Ledger` is that row while a transaction holds it.
 """
 
+from itertools import islice
+
 import msgspec
 
+from minibox.chunk import ChunkId
 from minibox.codec import Record
-from minibox.coordinator import journal, tree
+from minibox.coordinator import journal, references, tree
 from minibox.coordinator.journal import Act, Change, Verb
 from minibox.coordinator.tree import Entry
 from minibox.errors import NotFound, QuotaExceeded
@@ -31,6 +34,8 @@ class Namespace(Record, frozen=True):
     old_bytes: int = 0
     reserved: int = 0
 
+
+MAX_REFERRERS_LOOKED_AT = 16
 
 _NAMESPACES = Table(b"n", Namespace)
 
@@ -66,6 +71,18 @@ def remove(writer: Writer, namespace: int) -> None:
             tree.remove(writer, entry)
     journal.remove(writer, namespace)
     _NAMESPACES.delete(writer, namespace)
+
+
+def has_chunk(reader: Reader, namespace: int, chunk: ChunkId) -> bool:
+    """Whether a file of this namespace has the chunk: a hash alone gives no answer.
+
+    Of a chunk that very many files share, only some are looked at: the answer may be a wrong no.
+    """
+    for file, _ in islice(references.referrers(reader, chunk), MAX_REFERRERS_LOOKED_AT):
+        entry = tree.by_id(reader, file)
+        if entry is not None and tree.ancestry(reader, entry)[0].id == namespace:
+            return True
+    return False
 
 
 def room(namespace: Namespace, promised: int = 0) -> int | None:

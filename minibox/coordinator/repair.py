@@ -20,8 +20,6 @@ from minibox.ring import Layout
 from minibox.store import Reader, Store, Writer
 from minibox.world import Clock
 
-PATIENCE_SECONDS = 15.0
-"""A chunk with at least ``ack`` reachable copies waits so long: its replica may be slow only."""
 STEPS_AT_ONCE = 8
 STEPS_A_TURN = 512
 PULL_SECONDS = 30.0
@@ -42,14 +40,20 @@ def plan(
     owed: list[tuple[ChunkId, holders.Debt, Copies]],
     standing: Standing,
     ack: int,
+    patience_seconds: float,
     now: float,
 ) -> Iterator[Step]:
-    """The copies to make now, chunks with the fewest good copies first. Pure."""
+    """The copies to make now, chunks with the fewest good copies first. Pure.
+
+    A chunk with at least ``ack`` reachable copies waits: its replica may only be slow.
+    """
     steps: list[tuple[int, ChunkId, Step]] = []
     for chunk, debt, copies in owed:
         sources = [each.node for each in copies.holders if _is_good(each, standing)]
         urgent = len(sources) < ack
-        if not sources or not (urgent or now - debt.since >= PATIENCE_SECONDS):
+        # Wall times: after a step back a debt may be of the future, and is not made to wait for it.
+        is_young = 0 <= now - debt.since < patience_seconds
+        if not sources or (is_young and not urgent):
             continue
         wanted = (*layout.nodes_for(chunk), *layout.handoffs_for(chunk))
         targets = [node for node in wanted if node in standing and node not in sources]
@@ -82,6 +86,7 @@ class Repair:
                 owed,
                 self._cluster.standing(),
                 self._cluster.config.cluster.ack,
+                self._cluster.config.coordinator.repair_seconds,
                 self._clock.wall(),
             )
         )
@@ -109,6 +114,7 @@ class Repair:
                 step.target, PULL, message, Receipts, deadline=PULL_SECONDS
             )
             fresh = self._cluster.checked(answer.message.receipts)
+            await self._confirm(step.chunk, fresh.get(step.chunk.id, ()))
         except Failure as failure:
             _log.info(
                 "No copy of {chunk} could be made on {node}: {failure}",
@@ -116,16 +122,17 @@ class Repair:
                 node=step.target,
                 failure=str(failure),
             )
-            return
-        new = fresh.get(step.chunk.id, ())
+        else:
+            self.copies_made += 1
+
+    async def _confirm(self, chunk: ChunkRef, new: tuple[Holder, ...]) -> None:
         copies, now = self._cluster.copies, self._clock.wall()
 
         def confirm(writer: Writer) -> None:
-            if holders.of(writer, step.chunk.id) is not None:
-                holders.confirm(writer, step.chunk, new, copies, now)
+            if holders.of(writer, chunk.id) is not None:
+                holders.confirm(writer, chunk, new, copies, now)
 
         await self._store.write(confirm)
-        self.copies_made += 1
 
 
 def _is_good(holder: Holder, standing: Standing) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from twisted.logger import Logger
 
@@ -32,8 +33,16 @@ from minibox.coordinator.outbound import Outbound
 from minibox.coordinator.passwords import Passwords
 from minibox.coordinator.readiness import Readiness
 from minibox.coordinator.repair import Repair
-from minibox.credentials import AccessTokens, Capabilities, Receipts, Secret, derived_key
+from minibox.credentials import (
+    AccessTokens,
+    Capabilities,
+    Receipts,
+    Secret,
+    cluster_id,
+    derived_key,
+)
 from minibox.endpoint_strings import to_connect
+from minibox.errors import DirectoryRefused
 from minibox.ring import Layout, Member, build
 from minibox.rpc import Identity, serve
 from minibox.services import Listener, Periodic, listen
@@ -45,6 +54,7 @@ NAME = "coordinator"
 ADMIN = "admin"
 REPAIR_SECONDS = 1.0
 LEASE_SECONDS = 5.0
+FORGET_SECONDS = 5.0
 RESERVE_SECONDS = lineage.SECONDS_AHEAD / 2
 CLOSE_SECONDS = 5.0
 NODE_CONNECTIONS = 2
@@ -107,7 +117,7 @@ async def start_coordinator(
     async with AsyncExitStack() as running:
         store = await open_store()
         running.push_async_callback(store.close)
-        begun = await store.write(_begin(world))
+        begun = await store.write(_begin(world, cluster_id(cluster_key), settings.data))
         layout = await _layout_in_force(store, config)
 
         nodes = Nodes(
@@ -145,6 +155,7 @@ async def start_coordinator(
 
         repairing = await _periodic(running, world, REPAIR_SECONDS, repair.turn)
         await _periodic(running, world, LEASE_SECONDS, direct.expire)
+        await _periodic(running, world, FORGET_SECONDS, changes.forget_old)
         await _periodic(
             running,
             world,
@@ -197,10 +208,15 @@ async def _periodic(
     return periodic
 
 
-def _begin(world: World) -> Callable[[Writer], Lineage]:
+def _begin(world: World, cluster: bytes, data: Path) -> Callable[[Writer], Lineage]:
     random = world.random_bytes(32)
 
     def begin(writer: Writer) -> Lineage:
+        if not lineage.is_of(writer, cluster):
+            raise DirectoryRefused(
+                directory=str(data),
+                reason="it belongs to another cluster; its cluster key is not the one given",
+            )
         begun = lineage.begin_term(writer, random)
         lineage.reserve_seconds(writer, begun.seconds_limit)
         return begun

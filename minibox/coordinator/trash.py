@@ -8,7 +8,7 @@ from minibox.coordinator.namespaces import Ledger
 from minibox.coordinator.tree import Entry
 from minibox.errors import NotFound
 from minibox.identity import FreshIds
-from minibox.names import Name, parse_path
+from minibox.names import Name
 from minibox.store import Reader, Table
 
 
@@ -51,11 +51,14 @@ def total_bytes(reader: Reader, namespace: int) -> int:
 
 
 def restore(ledger: Ledger, ids: FreshIds, entry_id: int) -> Entry:
-    """Bring an entry back to where it was; a taken name gets a number. NotFound."""
+    """Bring an entry back to where it was; a taken name gets a number.
+
+    NotFound; NameConflict where a file stands where a folder of its path was.
+    """
     row, entry = _discarded(ledger, entry_id)
-    names = parse_path(row.path)
+    names = [Name(each) for each in row.path.removeprefix("/").split("/")]
     parent = folders.make_path(ledger, ids, ledger.namespace.id, names[:-1])
-    name = tree.free_name(ledger.writer, parent.id, Name(names[-1]))
+    name = tree.free_name(ledger.writer, parent.id, names[-1])
     restored = tree.move(ledger.writer, entry, parent, name)
     ledger.record("restored", entry, restored)
     _DISCARDED.delete(ledger.writer, ledger.namespace.id, entry_id)

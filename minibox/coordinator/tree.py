@@ -14,10 +14,12 @@ import msgspec
 from minibox.codec import Record
 from minibox.errors import NameConflict, NotFound, ValidationFailed
 from minibox.identity import FreshIds, to_text
-from minibox.names import MAX_PATH_DEPTH, Name, child_key, join_path
+from minibox.names import MAX_NAME_BYTES, MAX_PATH_DEPTH, Name, child_key, join_path
 from minibox.store import Reader, Table, Writer
 
 MAX_RENAME_TRIES = 10_000
+_MAX_SUFFIX_BYTES = 32
+"""What follows the last dot is kept behind a number, unless it is too long to be a file type."""
 
 
 class Entry(Record, frozen=True):
@@ -106,14 +108,20 @@ def below(reader: Reader, folder: Entry) -> Iterator[Entry]:
             yield from below(reader, entry)
 
 
+def every(reader: Reader) -> Iterator[Entry]:
+    """All entries of all trees, roots and trash included, for checks that walk everything."""
+    for _, entry in _ENTRIES.scan(reader):
+        yield entry
+
+
 def find(reader: Reader, root: int, names: Sequence[Name]) -> Entry:
     """The entry at a path below the folder ``root``; NotFound."""
     entry = by_id(reader, root)
     for name in names:
         if entry is None or not entry.is_folder:
-            break
+            raise NotFound("file or folder")
         entry = child(reader, entry.id, name)
-    if entry is None or (names and entry.id == root):
+    if entry is None:
         raise NotFound("file or folder")
     return entry
 
@@ -133,6 +141,20 @@ def ancestry(reader: Reader, entry: Entry) -> list[Entry]:
 def path_of(line: Sequence[Entry]) -> str:
     """The path that an ancestry spells."""
     return join_path(tuple(Name(each.name) for each in line[1:]))
+
+
+def height(reader: Reader, entry: Entry) -> int:
+    """How many levels are below the entry: 0 for a file and an empty folder."""
+    if not entry.is_folder:
+        return 0
+    levels = (1 + height(reader, each) for _, each in children(reader, entry.id))
+    return max(levels, default=0)
+
+
+def check_depth(names: int) -> None:
+    """Refuse a path of more than MAX_PATH_DEPTH names: ValidationFailed."""
+    if names > MAX_PATH_DEPTH:
+        raise ValidationFailed("path", f"a path has at most {MAX_PATH_DEPTH} names")
 
 
 def free_id(reader: Reader, ids: FreshIds) -> int:
@@ -167,12 +189,15 @@ def rewrite(writer: Writer, entry: Entry) -> None:
 
 
 def move(writer: Writer, entry: Entry, parent: Entry, name: Name) -> Entry:
-    """The entry under its new parent and name. NameConflict; ValidationFailed for a cycle."""
-    line = ancestry(writer, parent)
-    if any(above.id == entry.id for above in line):
-        raise ValidationFailed("path", "a folder can't be moved into itself")
-    if len(line) > MAX_PATH_DEPTH:
-        raise ValidationFailed("path", f"a path has at most {MAX_PATH_DEPTH} names")
+    """The entry under its new parent and name.
+
+    NameConflict; ValidationFailed for a cycle and for a tree that would be too deep.
+    """
+    if parent.id != entry.parent:
+        line = ancestry(writer, parent)
+        if any(above.id == entry.id for above in line):
+            raise ValidationFailed("path", "a folder can't be moved into itself")
+        check_depth(len(line) + height(writer, entry))
     taken = child(writer, parent.id, name)
     if taken is not None and taken.id != entry.id:
         raise NameConflict(taken.name)
@@ -197,11 +222,11 @@ def free_name(reader: Reader, parent: int, name: Name) -> Name:
     if child(reader, parent, name) is None:
         return name
     stem, dot, suffix = name.rpartition(".")
-    if not stem:
+    if not stem or len(suffix.encode()) > _MAX_SUFFIX_BYTES:
         stem, dot, suffix = name, "", ""
     for number in range(1, MAX_RENAME_TRIES):
         tail = f" ({number}){dot}{suffix}"
-        tried = Name(_shortened(stem, 255 - len(tail.encode())) + tail)
+        tried = Name(_shortened(stem, MAX_NAME_BYTES - len(tail.encode())) + tail)
         if child(reader, parent, tried) is None:
             return tried
     raise NameConflict(name)

@@ -40,6 +40,9 @@ class Version(Record, frozen=True):
     device: str = ""
 
 
+MAX_NUMBER = (1 << 63) - 1
+"""What callers ask for beyond it can't exist, and can't be a key."""
+
 _VERSIONS = Table(b"v", Version)
 _SEGMENTS = Table(b"g", Segment)
 
@@ -55,7 +58,7 @@ def add(writer: Writer, file: int, version: Version, chunks: Sequence[ChunkRef])
 
 def get(reader: Reader, file: int, number: int) -> Version:
     """One version; NotFound."""
-    version = _VERSIONS.get(reader, file, number)
+    version = _VERSIONS.get(reader, file, number) if 0 < number <= MAX_NUMBER else None
     if version is None:
         raise NotFound("version")
     return version

@@ -478,7 +478,7 @@ TRASH_RESTORE = Route(
     tags=TRASH,
     summary="Bring something back to where it was",
     answer=Metadata,
-    failures=(errors.NotFound,),
+    failures=(errors.NotFound, errors.NameConflict, errors.ValidationFailed),
 )
 TRASH_PURGE = Route(
     name="trash_purge",

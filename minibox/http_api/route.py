@@ -18,7 +18,7 @@ A = TypeVar("A", default=None)
 Access = Literal["anyone", "user", "admin"]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
-_PARAMETER = re.compile(r"\{([a-z_]+)(:path)?\}")
+_PARAMETER = re.compile(r"\{([a-z][a-z0-9_]*)(:path)?\}")
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,9 @@ EXTEND = Route(
     answer=Plan,
     failures=(
         errors.ValidationFailed,
+        errors.NotFound,
         errors.UploadExpired,
+        errors.BadReceipt,
         errors.QuotaExceeded,
         errors.NotEnoughNodes,
     ),
@@ -221,7 +223,7 @@ RENEW = Route(
     tags=TAGS,
     summary="Prolong an upload's lease and capabilities",
     answer=Plan,
-    failures=(errors.UploadExpired, errors.NotEnoughNodes),
+    failures=(errors.NotFound, errors.UploadExpired, errors.NotEnoughNodes),
 )
 PUT_CHUNK = Route(
     name="put_chunk",
@@ -248,7 +250,7 @@ STATE = Route(
     tags=TAGS,
     summary="What is already stored of an upload",
     answer=UploadState,
-    failures=(errors.UploadExpired,),
+    failures=(errors.NotFound, errors.UploadExpired),
 )
 ABORT = Route(
     name="abort_upload",
@@ -257,7 +259,7 @@ ABORT = Route(
     tags=TAGS,
     summary="Give an upload up",
     answer=Message,
-    failures=(errors.UploadExpired,),
+    failures=(errors.NotFound, errors.UploadExpired),
 )
 COMMIT = Route(
     name="commit_upload",

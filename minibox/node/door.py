@@ -20,6 +20,7 @@ from minibox.errors import (
     TooLarge,
     ValidationFailed,
 )
+from minibox.node.arrivals import Arrivals
 from minibox.node.batch import Incoming
 from minibox.node.intake import check_crcs, check_ids
 from minibox.node.obedience import Obedience
@@ -88,6 +89,7 @@ class Door:
         self._replication = replication
         self._capabilities = capabilities
         self._receipts = receipts
+        self._arrivals = Arrivals()
 
     def methods(self) -> tuple[Method, ...]:
         """Who may call what."""
@@ -155,6 +157,9 @@ class Door:
         """Make these durable here; then, and only if the node may still write, the receipts."""
         disks = await self._shelf.put(items)
         self._obedience.check_fresh()
+        if upload != NO_UPLOAD:
+            for item in items:
+                self._arrivals.note(upload, item.chunk.id)
         return [
             self._receipts.make(item.chunk.id, item.chunk.length, self._node, disk, upload)
             for item, disk in zip(items, disks, strict=True)
@@ -187,7 +192,11 @@ class Door:
         receipts: list[Receipt] = []
         for chunk in holds.chunks:
             held = self._shelf.holds(chunk.id)
-            if held is not None and held.chunk == chunk:
+            if (
+                held is not None
+                and held.chunk == chunk
+                and self._arrivals.came_under(holds.upload, chunk.id)
+            ):
                 receipts.append(
                     self._receipts.make(chunk.id, chunk.length, self._node, held.disk, holds.upload)
                 )

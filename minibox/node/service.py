@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from twisted.logger import Logger
 
 from minibox.chunk import ChunkId
 from minibox.config import Config, NodeConfig
-from minibox.credentials import Capabilities, Receipts, Secret, derived_key
+from minibox.credentials import Capabilities, Receipts, Secret, cluster_id, derived_key
 from minibox.disk import Disk, OperatingSystemDisk
 from minibox.endpoint_strings import to_connect
 from minibox.errors import ConfigInvalid, DirectoryRefused
@@ -27,7 +26,6 @@ from minibox.node.peers import Caller, Peers
 from minibox.node.replication import Replication
 from minibox.node.reports import Reports
 from minibox.node.shelf import Shelf
-from minibox.node.volume import CLUSTER_BYTES
 from minibox.node_api import DAMAGE, RECEIPTS, Damage, Receipt
 from minibox.node_api import Receipts as LateReceipts
 from minibox.rpc import Dialer, Identity, Listening, serve
@@ -184,13 +182,6 @@ async def start_node(
             replication,
             running.pop_all(),
         )
-
-
-def cluster_id(cluster_key: Secret) -> bytes:
-    """What the markers of all data directories of one cluster say; tells nothing of the key."""
-    return sha256(b"minibox cluster: " + derived_key(cluster_key, "receipt")).digest()[
-        :CLUSTER_BYTES
-    ]
 
 
 def _open_directory(path: Path) -> Disk:

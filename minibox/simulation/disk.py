@@ -83,6 +83,7 @@ class _Hardware:
     watch: Callable[[str, str], None] | None = None
     changes_until_end: int | None = None
     ends_in_crash: bool = True
+    on_end: Callable[[], None] | None = None
     sync_fails: bool = False
     locked: bool = False
     power_cycle: int = 0
@@ -138,10 +139,18 @@ class SimulatedDisk:
         self._hardware.changes_until_end = changes
         self._hardware.ends_in_crash = True
 
+    def when_it_ends(self, on_end: Callable[[], None]) -> None:
+        """Call ``on_end`` where a process ends in the middle of a change, by one of these."""
+        self._hardware.on_end = on_end
+
     def kill_before(self, changes: int) -> None:
         """The same, but it is only the process that ends."""
         self._hardware.changes_until_end = changes
         self._hardware.ends_in_crash = False
+
+    def go_on(self) -> None:
+        """Take back what was arranged by ``crash_before`` or ``kill_before``."""
+        self._hardware.changes_until_end = None
 
     def lose(self) -> None:
         """Put an empty disk in its place."""
@@ -186,6 +195,11 @@ class SimulatedDisk:
     def names(self) -> list[str]:
         """All files, by their whole names."""
         return sorted(self._hardware.names)
+
+    def durable(self) -> dict[str, bytearray]:
+        """What is sure to be there after a power cut, by whole names. To look at only."""
+        names = self._hardware.durable_names
+        return {name: names[name].platter for name in sorted(names)}
 
     def used_bytes(self) -> int:
         """What the files take."""
@@ -294,6 +308,8 @@ class AttachedDisk:
             hardware.changes_until_end -= 1
             if hardware.changes_until_end < 0:
                 (hardware.crash if hardware.ends_in_crash else hardware.end_power_cycle)()
+                if hardware.on_end is not None:
+                    hardware.on_end()
         hardware = self.hardware
         if hardware.watch is not None:
             hardware.watch(verb, name)

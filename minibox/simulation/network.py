@@ -49,6 +49,7 @@ class Network:
         self.wire = Wire(clock, random, bytes_per_second, record)
         self._ports: dict[Address, SimulatedPort] = {}
         self._transports: dict[SimulatedTransport, None] = {}
+        self._attempts: dict[_Attempt, None] = {}
         self._refusing: set[str] = set()
         self._next_port = _FIRST_EPHEMERAL_PORT
         self._connections = 0
@@ -103,6 +104,9 @@ class Network:
         """
         self.wire.record("crash", machine)
         self._ports = {at: port for at, port in self._ports.items() if port.machine != machine}
+        for attempt in list(self._attempts):
+            if attempt.machine == machine:
+                attempt.vanish()
         for transport in list(self._transports):
             if transport.machine == machine:
                 transport.vanish()
@@ -132,7 +136,13 @@ class Network:
         self, machine: str, address: Address, factory: IProtocolFactory
     ) -> Deferred[IProtocol]:
         """As Twisted's client endpoints do, with their failures."""
-        return _Attempt(self, machine, address, factory).connected
+        attempt = _Attempt(self, machine, address, factory)
+        self._attempts[attempt] = None
+        return attempt.connected
+
+    def over(self, attempt: "_Attempt") -> None:
+        """The attempt has succeeded or failed."""
+        self._attempts.pop(attempt, None)
 
     def reached(self, machine: str, address: Address) -> "SimulatedPort | None":
         """Who listens there for callers from ``machine``; None while the way there or back is cut.
@@ -183,6 +193,7 @@ class _Attempt:
         self, network: Network, machine: str, address: Address, factory: IProtocolFactory
     ) -> None:
         self.connected: Deferred[IProtocol] = Deferred(lambda _: self._cancel())
+        self.machine = machine
         self._network = network
         self._machine = machine
         self._address = address
@@ -219,8 +230,7 @@ class _Attempt:
         if self._over or not client.connected:
             client.vanish()
             return
-        self._over = True
-        self._timeout.cancel()
+        self.vanish()
         self._factory.doStart()
         protocol = self._factory.buildProtocol(client.getPeer())
         if protocol is None:
@@ -231,15 +241,19 @@ class _Attempt:
         protocol.makeConnection(client)
         self.connected.callback(protocol)
 
-    def _cancel(self) -> None:
+    def vanish(self) -> None:
+        """Who asked is gone, or has what was asked for: nothing more comes of it."""
         self._over = True
-        self._timeout.cancel()
+        self._network.over(self)
+        if self._timeout.active():
+            self._timeout.cancel()
+
+    def _cancel(self) -> None:
+        self.vanish()
 
     def _fail(self, problem: Exception) -> None:
         if not self._over:
-            self._over = True
-            if self._timeout.active():
-                self._timeout.cancel()
+            self.vanish()
             self.connected.errback(problem)
 
     def _after_delay(self, function: object) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 
 from minibox.capability import Capability, Receipt
 from minibox.chunk import ChunkId, ChunkRef
@@ -64,7 +64,10 @@ async def send_chunks(
     ]
     if len(sending) == 1:
         return await sending[0]
-    answered = await gatherResults(sending, consumeErrors=True)
+    try:
+        answered = await gatherResults(sending, consumeErrors=True)
+    except FirstError as first:
+        raise first.subFailure.value from None
     return [receipt for receipts in answered for receipt in receipts]
 
 

@@ -387,12 +387,18 @@ def test_a_delete_of_many_chunks_answers_for_each(cluster):
 # What is here, and whether it is good
 
 
-def test_holds_gives_fresh_receipts_for_what_is_here(cluster):
+def test_holds_gives_fresh_receipts_for_what_came_under_the_upload(cluster):
     cluster.put(SMALL)
-    message = Holds(9, (ref(b"absent"), ref(SMALL), ChunkRef(chunk_id(SMALL), 5)))
+    message = Holds(UPLOAD, (ref(b"absent"), ref(SMALL), ChunkRef(chunk_id(SMALL), 5)))
     receipts = cluster.call("coordinator", HOLDS, message, Receipts).message.receipts
-    assert [(receipt.chunk, receipt.upload) for receipt in receipts] == [(chunk_id(SMALL), 9)]
+    assert [(receipt.chunk, receipt.upload) for receipt in receipts] == [(chunk_id(SMALL), UPLOAD)]
     cluster.receipts.check(receipts[0])
+
+
+def test_holds_tells_another_upload_nothing_of_what_is_here(cluster):
+    cluster.put(SMALL)
+    message = Holds(UPLOAD + 1, (ref(SMALL),))
+    assert cluster.call("coordinator", HOLDS, message, Receipts).message.receipts == ()
 
 
 def test_verify_tells_good_from_damaged_from_absent(cluster):

@@ -10,7 +10,8 @@ from minibox.coordinator.changes import Deed
 from minibox.coordinator.http.call import Call, Reply
 from minibox.coordinator.idempotency import key_of
 from minibox.coordinator.journal import Act
-from minibox.http_api.headers import JSON
+from minibox.http_api.files import CopiesFacts
+from minibox.http_api.headers import DURABILITY, JSON
 from minibox.world import Clock
 
 
@@ -32,8 +33,28 @@ def deed_of(call: Call[Caller, Any, Any], clock: Clock) -> Deed:
     )
 
 
-def answered(answer: Any, **reply: Any) -> Reply[Any]:  # noqa: ANN401  any route's answer
-    """The reply for what a change answered: a value, or the JSON that was answered before."""
-    if isinstance(answer, bytes):
-        return Reply(answer, content_type=JSON, **reply)
-    return Reply(answer, **reply)
+class _Tagged(msgspec.Struct):
+    """What the headers of an answer are made from."""
+
+    etag: str | None = None
+    copies: CopiesFacts | None = None
+
+
+def answered(
+    answer: Any,  # noqa: ANN401  any route's answer
+    *,
+    status: int | None = None,
+    shows_copies: bool = False,
+) -> Reply[Any]:
+    """The reply for what a change answered: a value, or the JSON that was answered before.
+
+    The ETag of a file goes into the headers, and with ``shows_copies`` how many are durable.
+    """
+    is_kept = isinstance(answer, bytes)
+    facts = msgspec.json.decode(answer, type=_Tagged) if is_kept else answer
+    named = {}
+    if etag := getattr(facts, "etag", None):
+        named["ETag"] = f'"{etag}"'
+    if shows_copies and facts.copies is not None:
+        named[DURABILITY] = f"{facts.copies.have}/{facts.copies.want}"
+    return Reply(answer, status, named, JSON if is_kept else None)

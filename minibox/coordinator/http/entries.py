@@ -1,6 +1,7 @@
 """Entries as the API shows them."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from mimetypes import guess_type
 from typing import Any
 
@@ -37,6 +38,11 @@ def seconds_of(text: str) -> float:
             seconds = datetime.fromisoformat(text).timestamp()
         except (ValueError, OverflowError):
             seconds = float("nan")
+    return checked_seconds(seconds)
+
+
+def checked_seconds(seconds: float) -> float:
+    """Unix seconds that can be shown as a date; ValidationFailed."""
     if not -6e10 < seconds < 2e11:  # noqa: PLR2004  the years that datetime can show
         raise ValidationFailed("mtime", "give Unix seconds or an RFC 3339 time")
     return seconds
@@ -64,14 +70,14 @@ def type_for(name: str, declared: str | None) -> str:
 def facts(seen: Seen) -> EntryFacts:
     """One line of a list."""
     entry = seen.entry
-    parent = to_text("d", entry.parent) if entry.parent else ""
+    public_id, parent = entry.public_id, _folder_id(entry.parent)
     created, modified = moment(entry.created), moment(entry.modified)
     if entry.is_folder:
         return EntryFacts(
-            entry.public_id, "folder", entry.name, seen.path, parent, created, modified, entry.tags
+            public_id, "folder", entry.name, seen.path, parent, created, modified, entry.tags
         )
     return EntryFacts(
-        entry.public_id,
+        public_id,
         "file",
         entry.name,
         seen.path,
@@ -81,10 +87,16 @@ def facts(seen: Seen) -> EntryFacts:
         entry.tags,
         entry.size,
         entry.head,
-        entry.etag,
+        f"{public_id}.{entry.head}",
         entry.sha256.hex(),
         entry.content_type,
     )
+
+
+@lru_cache(1024)
+def _folder_id(number: int) -> str:
+    """The parent of an entry, mostly the same for a whole list."""
+    return to_text("d", number) if number else ""
 
 
 def metadata(seen: Seen, owner: str, have: int, want: int) -> Metadata:

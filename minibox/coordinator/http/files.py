@@ -9,6 +9,7 @@ from minibox.coordinator.changes import Changes, Deed
 from minibox.coordinator.commit import Committed, Conditions, Destination
 from minibox.coordinator.homes import Homes, Seen, folder_and_name
 from minibox.coordinator.http.call import Call, Reply
+from minibox.coordinator.http.conditions import matches
 from minibox.coordinator.http.deeds import answered, deed_of
 from minibox.coordinator.http.download import Content, serve_content
 from minibox.coordinator.http.entries import digest_of, metadata, seconds_of, type_for, uploaded
@@ -21,7 +22,7 @@ from minibox.coordinator.namespaces import Ledger
 from minibox.coordinator.outbound import Outbound
 from minibox.coordinator.tree import Entry
 from minibox.coordinator.versions import Version
-from minibox.errors import NotFound, NothingToUpdate, ValidationFailed
+from minibox.errors import NotFound, NothingToUpdate, ValidationFailed, VersionConflict
 from minibox.http_api import files as api
 from minibox.http_api import headers
 from minibox.identity import FreshIds, to_text
@@ -29,6 +30,8 @@ from minibox.names import Name, valid_name
 from minibox.world import Clock
 
 UPLOADED = "The file is stored."
+MAX_TAGS = 64
+MAX_TAG_LENGTH = 64
 
 
 class Files:
@@ -102,7 +105,12 @@ class Files:
 
                 async def target() -> Target:
                     await form.finish()
-                    fields = {"base": call.if_match or "", **form.fields}
+                    fields = {
+                        "base": call.if_match or "",
+                        "absent": call.if_none_match or "",
+                        "on_conflict": "replace",
+                        **form.fields,
+                    }
                     return _described(destination, name, fields, part.content_type, _tag)
 
                 return await self._take(call, part, None, target, status=200)
@@ -131,9 +139,9 @@ class Files:
 
     # Metadata
 
-    async def by_path(self, call: Call[Caller, api.PathQuery, None]) -> api.Metadata:
+    async def by_path(self, call: Call[Caller, api.PathQuery, None]) -> Reply[api.Metadata]:
         """GET /api/files/by-path."""
-        return self.shown(call, self._homes.at(call.caller, call.query.path))
+        return answered(self.shown(call, self._homes.at(call.caller, call.query.path)))
 
     async def list(self, call: Call[Caller, api.ListQuery, None]) -> api.EntryPage:
         """GET /api/files/list."""
@@ -144,9 +152,10 @@ class Files:
             folder = self._homes.at(call.caller, asked.path or "/")
         return page_of(self._homes, folder, asked)
 
-    async def metadata(self, call: Call[Caller, None, None]) -> api.Metadata:
+    async def metadata(self, call: Call[Caller, None, None]) -> Reply[api.Metadata]:
         """GET /api/files/{file_id}."""
-        return self.shown(call, self._homes.named(call.caller, call.params["file_id"]))
+        seen = self._homes.named(call.caller, call.params["file_id"])
+        return answered(self.shown(call, seen))
 
     async def health(self, call: Call[Caller, None, None]) -> api.FileHealth:
         """GET /api/files/{file_id}/health."""
@@ -176,6 +185,8 @@ class Files:
             raise NothingToUpdate
         parent = self._folder_asked(call.caller, asked.folder_id, asked.path)
         name = None if asked.name is None else valid_name(asked.name)
+        if asked.tags is not None:
+            _check_tags(asked.tags)
 
         def operation(ledger: Ledger, entry: Entry) -> Entry:
             if parent is not None or name is not None:
@@ -191,6 +202,9 @@ class Files:
 
     async def move(self, call: Call[Caller, None, api.PlaceEntry]) -> Reply[api.Metadata]:
         """POST /api/files/{file_id}/move."""
+        kept = self._changes.done(deed_of(call, self._clock))
+        if kept is not None:
+            return answered(kept)
         seen = self._homes.named(call.caller, call.params["file_id"])
         asked = call.body
         parent = self._folder_asked(call.caller, asked.folder_id, asked.path)
@@ -207,8 +221,11 @@ class Files:
 
     async def copy(self, call: Call[Caller, None, api.PlaceEntry]) -> Reply[api.Metadata]:
         """POST /api/files/{file_id}/copy."""
-        seen = self._homes.named(call.caller, call.params["file_id"])
         asked, deed = call.body, deed_of(call, self._clock)
+        kept = self._changes.done(deed)
+        if kept is not None:
+            return answered(kept)
+        seen = self._homes.named(call.caller, call.params["file_id"])
         parent = self._folder_asked(call.caller, asked.folder_id, asked.path)
         name = valid_name(asked.name or seen.entry.name)
 
@@ -238,6 +255,7 @@ class Files:
 
         def operation(ledger: Ledger, _ids: FreshIds) -> api.Deleted:
             entry = folders.live(ledger.writer, ledger, seen.entry.id)
+            _check_match(call, entry)
             trash.discard(ledger, entry)
             if permanent:
                 trash.purge(ledger, entry.id)
@@ -259,6 +277,7 @@ class Files:
 
         def changed(ledger: Ledger, _ids: FreshIds) -> api.Metadata:
             entry = folders.live(ledger.writer, ledger, seen.entry.id)
+            _check_match(call, entry)
             return self._shown_in(ledger, operation(ledger, entry), deed)
 
         return answered(await self._changes.in_ledger(deed, changed))
@@ -277,31 +296,24 @@ class Files:
         status: int | None = None,
     ) -> Reply[api.Uploaded]:
         deed, want = deed_of(call, self._clock), self._copies
-        done: list[Committed] = []
 
         def answer(committed: Committed) -> api.Uploaded:
-            done.append(committed)
             seen = Seen(committed.entry, committed.path)
             return uploaded(seen, deed.owner, committed.copies, want, UPLOADED)
 
-        ack = want if call.ack == "all" else call.ack
-        reply = await self._inbound.take(deed, parts, announced, ack, target, answer)
-        extra = {}
-        if done:
-            committed = done[-1]
-            extra = {
-                "ETag": f'"{committed.entry.etag}"',
-                headers.DURABILITY: f"{committed.copies}/{want}",
-            }
-            if status is None:
-                status = 201 if committed.is_new or call.route.method == "POST" else 200
-        return answered(reply, status=status, headers=extra)
+        ack = call.ack
+        least = None if ack is None else want if ack == "all" else min(ack, want)
+        reply = await self._inbound.take(deed, parts, announced, least, target, answer)
+        if status is None and call.route.method != "POST" and not isinstance(reply, bytes):
+            status = 201 if reply.version == 1 else 200
+        return answered(reply, status=status, shows_copies=True)
 
     def _form_target(
         self, call: Call[Caller, None, None], part: FilePart, fields: dict[str, str]
     ) -> Target:
         home = call.caller.user.home
-        fields.setdefault("on_conflict", "rename")
+        fields.setdefault("on_conflict", "replace" if fields.get("base") else "rename")
+        fields.setdefault("absent", call.if_none_match or "")
         if fields.get("path"):
             names, name = folder_and_name(fields["path"])
             return _described(
@@ -353,6 +365,23 @@ def _tag(text: str) -> str:
     return text.strip().removeprefix("W/").strip('"')
 
 
+def _check_match(call: Call[Caller, Any, Any], entry: Entry) -> None:
+    """VersionConflict unless the entry is one that the call's If-Match names."""
+    listed = call.if_match
+    if listed is not None and not matches(listed, f'"{entry.etag}"', weak=False):
+        raise VersionConflict(entry.etag)
+
+
+def _check_tags(tags: tuple[str, ...]) -> None:
+    """Few and short: they stand in every line of a list."""
+    if len(tags) > MAX_TAGS:
+        raise ValidationFailed("tags", f"give at most {MAX_TAGS}")
+    for tag in tags:
+        valid_name(tag, "tags")
+        if len(tag) > MAX_TAG_LENGTH:
+            raise ValidationFailed("tags", f"a tag has at most {MAX_TAG_LENGTH} characters")
+
+
 def _known(target: Target) -> Callable[[], Awaitable[Target]]:
     async def give() -> Target:
         return target
@@ -386,9 +415,10 @@ def _described(
         raise ValidationFailed("on_conflict", "give rename, replace or fail")
     base = fields.get("base", "")
     conditions = Conditions(
-        on_conflict="replace" if base and base != "*" else on_conflict,  # type: ignore[arg-type]
+        on_conflict=on_conflict,  # type: ignore[arg-type]  # checked above
         base=tag(base) if base and base != "*" else None,
         absent=fields.get("absent", "") == "*",
+        present=base == "*",
     )
     return Target(
         destination,

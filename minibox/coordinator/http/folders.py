@@ -42,8 +42,11 @@ class Folders:
 
     async def make(self, call: Call[Caller, None, api.MakeFolder]) -> Reply[api.Metadata]:
         """POST /api/folders."""
-        base, names, name = self._place(call)
         deed = deed_of(call, self._clock)
+        kept = self._changes.done(deed)
+        if kept is not None:
+            return answered(kept)
+        base, names, name = self._place(call)
 
         def operation(ledger: Ledger, ids: FreshIds) -> api.Metadata:
             parent = folders.make_path(ledger, ids, base, names)

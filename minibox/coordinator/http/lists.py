@@ -12,7 +12,8 @@ def page_of(homes: Homes, folder: Seen, asked: ListQuery) -> EntryPage:
     """A page of a folder's entries; ValidationFailed, BadCursor, NotFound for a file."""
     if not folder.entry.is_folder:
         raise NotFound("folder")
-    per_page = asked.per_page or asked.limit or DEFAULT_PER_PAGE
+    given = asked.limit if asked.per_page is None else asked.per_page
+    per_page = DEFAULT_PER_PAGE if given is None else given
     if not 1 <= per_page <= MAX_PER_PAGE:
         raise ValidationFailed("per_page", f"give 1 to {MAX_PER_PAGE}")
     page = asked.page if asked.page is not None else 1

@@ -2,7 +2,9 @@
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -15,12 +17,17 @@ from minibox.coordinator.authentication import Caller
 from minibox.coordinator.changes import Changes, Deed
 from minibox.coordinator.cluster import Cluster
 from minibox.coordinator.commit import Committed, Conditions, Destination
-from minibox.coordinator.direct import Claimed, Direct, Manifest, Planned, PlannedCommit
-from minibox.coordinator.holders import Holder
+from minibox.coordinator.direct import Claimed, Direct, Manifest, Planned, PlannedCommit, Said
 from minibox.coordinator.homes import Homes, Seen, folder_and_name
 from minibox.coordinator.http.call import Call, Reply
 from minibox.coordinator.http.deeds import answered, deed_of
-from minibox.coordinator.http.entries import digest_of, moment, type_for, uploaded
+from minibox.coordinator.http.entries import (
+    checked_seconds,
+    digest_of,
+    moment,
+    type_for,
+    uploaded,
+)
 from minibox.coordinator.http.files import UPLOADED
 from minibox.coordinator.http.routing import Router
 from minibox.coordinator.uploads import Lease
@@ -32,6 +39,9 @@ from minibox.http_api.problems import problem_of, status_of
 from minibox.identity import FreshIds, from_text, to_text
 from minibox.store import Writer
 from minibox.world import Clock
+
+MAX_SIZE = 1 << 62
+"""Beyond all contents, within all records."""
 
 
 class Uploads:
@@ -74,8 +84,8 @@ class Uploads:
         elif asked.path is not None:
             folder_and_name(asked.path)
             path = asked.path
-        if asked.size is not None and asked.size < 0:
-            raise ValidationFailed("size", "give 0 or more")
+        if asked.size is not None and not 0 <= asked.size <= MAX_SIZE:
+            raise ValidationFailed("size", f"give 0 to {MAX_SIZE}")
         reserved = max(asked.size or 0, sum(chunk.length for chunk in chunks))
         lease = Lease(0, call.caller.user.id, deed.namespace, reserved, path, file, asked.base)
         return self._plan(await self._direct.begin(deed, lease, chunks))
@@ -83,7 +93,8 @@ class Uploads:
     async def extend(self, call: Call[Caller, None, api.Extend]) -> api.Plan:
         """POST /api/uploads/{upload_id}/extend."""
         deed, chunks = deed_of(call, self._clock), _chunks(call.body.chunks)
-        return self._plan(await self._direct.extend(deed, _upload(call), chunks))
+        receipts = _receipts(call.body.receipts)
+        return self._plan(await self._direct.extend(deed, _upload(call), chunks, receipts))
 
     async def renew(self, call: Call[Caller, None, None]) -> api.Plan:
         """POST /api/uploads/{upload_id}/renew."""
@@ -118,10 +129,15 @@ class Uploads:
     async def commit(self, call: Call[Caller, None, api.Commit]) -> Reply[Uploaded]:
         """POST /api/uploads/{upload_id}/commit."""
         asked, deed = call.body, deed_of(call, self._clock)
-        lease, chunks = self._direct.lease(deed, _upload(call))
+        kept = self._changes.done(deed)
+        if kept is not None:
+            return answered(kept, shows_copies=True)
+        upload = _upload(call)
+        lease, chunks = self._direct.lease(deed, upload)
         destination = Destination(call.caller.user.home, file=lease.file)
-        name = ""
-        if not lease.file:
+        if lease.file:
+            name = self._homes.file(call.caller, to_text("f", lease.file)).entry.name
+        else:
             folder, last = folder_and_name(lease.path)
             destination, name = Destination(call.caller.user.home, (*folder, last)), last
         planned = self._direct.plan_commit(
@@ -131,38 +147,51 @@ class Uploads:
             Conditions(asked.on_conflict, lease.base),
             Claimed(
                 None if asked.sha256 is None else digest_of(asked.sha256),
-                asked.mtime,
+                None if asked.mtime is None else checked_seconds(asked.mtime),
                 type_for(name, asked.content_type),
             ),
-            self._direct.checked(_receipts(asked.receipts)),
+            self._direct.checked(_receipts(asked.receipts), upload),
             chunks,
             ends_lease=True,
         )
-        return answered(await self._changes.run(deed, self._telling(planned)))
+        answer = await self._changes.run(deed, self._telling(planned))
+        self._direct.forget(upload)
+        return answered(answer, shows_copies=True)
 
     async def commit_many(self, call: Call[Caller, None, api.CommitMany]) -> api.CommittedMany:
-        """POST /api/uploads/commit: each file succeeds or fails by itself."""
-        asked = call.body
-        deed = msgspec.structs.replace(deed_of(call, self._clock), key=b"")
+        """POST /api/uploads/commit: each file succeeds or fails by itself, once for each key."""
+        asked, deed = call.body, deed_of(call, self._clock)
         if len(asked.files) > api.MAX_FILES_PER_CALL:
             raise ValidationFailed("files", f"give at most {api.MAX_FILES_PER_CALL}")
         upload = from_text("u", asked.upload_id)
         if upload is None:
-            raise UploadExpired
-        lease, listed = self._direct.lease(deed, upload)
-        pinned = frozenset(listed)
-        receipts = self._direct.checked(_receipts(asked.receipts))
-        running = [self._commit_one(deed, lease, pinned, receipts, each) for each in asked.files]
+            raise NotFound("upload")
+        deeds = [_part(deed, place, each) for place, each in enumerate(asked.files)]
+        kept = self._changes.done_of(deeds)
+        lease, pinned = None, frozenset[ChunkRef]()
+        receipts: Said = {}
+        try:
+            lease, listed = self._direct.lease(deed, upload)
+            pinned = frozenset(listed)
+            receipts = self._direct.checked(_receipts(asked.receipts), upload)
+        except UploadExpired:
+            if not any(kept):
+                raise
+        running = [
+            self._commit_one(each, lease, pinned, receipts, file, former)
+            for each, file, former in zip(deeds, asked.files, kept, strict=True)
+        ]
         results = await gatherResults([Deferred.fromCoroutine(each) for each in running])
         if asked.last:
-            await self._direct.give_up(deed, upload)
+            with suppress(UploadExpired):
+                await self._direct.give_up(deed, upload)
         return api.CommittedMany(results)
 
     async def manifest(self, call: Call[Caller, api.ManifestQuery, None]) -> api.ManifestFacts:
         """POST /api/files/{file_id}/manifest."""
         asked = call.query
-        if asked.first < 0:
-            raise ValidationFailed("first", "give 0 or more")
+        if not 0 <= asked.first <= MAX_SIZE:
+            raise ValidationFailed("first", f"give 0 to {MAX_SIZE}")
         entry = self._homes.file(call.caller, call.params["file_id"]).entry
         return self._manifest_facts(
             self._direct.manifest(entry, asked.version, asked.first, api.MAX_CHUNKS_PER_CALL)
@@ -192,12 +221,17 @@ class Uploads:
     async def _commit_one(
         self,
         deed: Deed,
-        lease: Lease,
+        lease: Lease | None,
         pinned: frozenset[ChunkRef],
-        receipts: Mapping[ChunkId, tuple[Holder, ...]],
+        receipts: Said,
         asked: api.CommitFile,
+        kept: bytes | None,
     ) -> api.FileResult:
+        if kept is not None:
+            return api.FileResult(asked.path, 201, msgspec.json.decode(kept, type=Uploaded))
         try:
+            if lease is None:
+                raise UploadExpired
             folder, name = folder_and_name(asked.path)
             chunks = _chunks(asked.chunks)
             if not pinned.issuperset(chunks):
@@ -207,7 +241,11 @@ class Uploads:
                 lease,
                 Destination(deed.namespace, (*folder, name)),
                 Conditions(asked.on_conflict, asked.base),
-                Claimed(digest_of(asked.sha256), asked.mtime, type_for(name, asked.content_type)),
+                Claimed(
+                    digest_of(asked.sha256),
+                    None if asked.mtime is None else checked_seconds(asked.mtime),
+                    type_for(name, asked.content_type),
+                ),
                 receipts,
                 chunks,
                 ends_lease=False,
@@ -216,7 +254,9 @@ class Uploads:
         except Failure as failure:
             status = status_of(failure)
             return api.FileResult(asked.path, status, problem=problem_of(failure, ""))
-        return api.FileResult(asked.path, 201, file if isinstance(file, Uploaded) else None)
+        if isinstance(file, bytes):
+            file = msgspec.json.decode(file, type=Uploaded)
+        return api.FileResult(asked.path, 201, file)
 
     def _telling(self, planned: PlannedCommit) -> "_Telling":
         return _Telling(planned, self._cluster.copies)
@@ -276,8 +316,17 @@ class _Telling(msgspec.Struct, frozen=True):
 def _upload(call: Call[Caller, Any, Any]) -> int:
     number = from_text("u", call.params["upload_id"])
     if number is None:
-        raise UploadExpired
+        raise NotFound("upload")
     return number
+
+
+def _part(deed: Deed, place: int, asked: api.CommitFile) -> Deed:
+    """The deed of one file of a batch, under a key of its own if the batch has one."""
+    if not deed.key:
+        return deed
+    request = hashlib.sha256(msgspec.json.encode(asked)).digest()
+    key = hashlib.sha256(b"%b%d" % (deed.key, place)).digest()
+    return msgspec.structs.replace(deed, key=key, request=request)
 
 
 def _chunks(facts: Sequence[api.ChunkFacts]) -> list[ChunkRef]:

@@ -57,8 +57,11 @@ class Versions:
 
     async def restore(self, call: Call[Caller, None, None]) -> Reply[api.Metadata]:
         """POST /api/files/{file_id}/versions/{version}/restore."""
-        seen = self._homes.file(call.caller, call.params["file_id"])
         number, deed = _number(call), deed_of(call, self._clock)
+        kept = self._changes.done(deed)
+        if kept is not None:
+            return answered(kept)
+        seen = self._homes.file(call.caller, call.params["file_id"])
 
         def operation(ledger: Ledger, _ids: FreshIds) -> api.Metadata:
             entry = folders.live(ledger.writer, ledger, seen.entry.id)
