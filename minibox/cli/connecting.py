@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 @contextmanager
 def connected() -> Iterator["Client"]:
     """A client with the saved login. Renewed tokens are saved in turn."""
-    from minibox.client import Client  # noqa: PLC0415 - help must be quick
+    from minibox.allocator import keep_freed_memory  # noqa: PLC0415 - help must be quick
+    from minibox.client import Client  # noqa: PLC0415
     from minibox.client.settings import (  # noqa: PLC0415
         Settings,
         resume_folder,
         settings_folder,
     )
 
+    keep_freed_memory()
     settings = Settings(settings_folder(), os.environ)
     url = settings.url(click.get_current_context().find_root().obj)
     with Client(

@@ -53,7 +53,7 @@ class Direct:
         probes: list[Deferred[object]] = [
             Deferred.fromCoroutine(self._answers(node)) for node in sorted(nodes)
         ]
-        self._is_reached = any(await gatherResults(probes))
+        self._is_reached = any(await gatherResults(probes, consumeErrors=True))
         if not self._is_reached:
             self._avoided_until = self._clock.seconds() + AVOID_SECONDS
 

@@ -118,13 +118,10 @@ class Exchanges:
                 reactor=self._clock,  # type: ignore[arg-type]
             )
             response: IResponse = await asked
-        except CancelledError as problem:
+        except Exception as problem:
             watch.stop()
             if watch.has_expired:
                 raise CallTimeout(label) from problem
-            raise
-        except Exception as problem:
-            watch.stop()
             raise _declared(problem, self.url) from problem
         watch.progressed()
         incoming = IncomingBody(self.url, watch.progressed, watch.stop)
@@ -152,7 +149,7 @@ def _declared(problem: BaseException, peer: str) -> BaseException:
     """What Twisted's HTTP client raised, as a failure; a bug stays what it is."""
     causes = _causes(problem)
     for cause in causes:
-        if isinstance(cause, Failure):
+        if isinstance(cause, (Failure, CancelledError)):
             return cause
     if isinstance(problem, (ConnectError, DNSLookupError, RequestNotSent)):
         return NeverSent(peer, _sentence(problem))

@@ -191,10 +191,13 @@ def _open_alone(path: Path) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_still_there = os.path.samestat(os.fstat(descriptor), path.stat())
     except OSError:
-        os.close(descriptor)
-        return -1
-    return descriptor
+        is_still_there = False
+    if is_still_there:
+        return descriptor
+    os.close(descriptor)  # another process has it, or has just made it the target
+    return -1
 
 
 def _write_all(descriptor: int, parts: Sequence[Part]) -> None:

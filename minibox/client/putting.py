@@ -49,14 +49,14 @@ def open_source(source: Source) -> OpenSource:
         return OpenSource(io.BytesIO(source), len(source))
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        file = path.open("rb", buffering=0)
+        try:
+            file = path.open("rb", buffering=0)
+        except IsADirectoryError as problem:
+            raise ValidationFailed("source", f"{path} is a folder") from problem
         facts = os.fstat(file.fileno())
         if stat.S_ISREG(facts.st_mode):
             where = str(path.absolute())
             return OpenSource(file, facts.st_size, facts.st_mtime, where, facts.st_mtime_ns)
-        if stat.S_ISDIR(facts.st_mode):
-            file.close()
-            raise ValidationFailed("source", f"{path} is a folder")
         return OpenSource(file, None)
     if not source.seekable():
         return OpenSource(source, None)

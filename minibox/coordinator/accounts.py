@@ -10,7 +10,13 @@ from minibox.coordinator import namespaces
 from minibox.coordinator.journal import Act
 from minibox.errors import AlreadyExists, NotFound, ValidationFailed
 from minibox.identity import FreshIds, to_text
-from minibox.names import MAX_EMAIL_BYTES, check_email, check_username, fold
+from minibox.names import (
+    MAX_EMAIL_BYTES,
+    MAX_USERNAME_LENGTH,
+    check_email,
+    check_username,
+    fold,
+)
 from minibox.store import Reader, Table, Writer
 
 Role = Literal["user", "admin"]
@@ -50,15 +56,20 @@ class Login(Record, frozen=True):
 _USERS = Table(b"uu", User)
 _USERNAMES = Table(b"un", Login)
 _EMAILS = Table(b"ue", Login)
+MAX_NUMBERED = 1000
 _MAX_KEY_BYTES = 2 * MAX_EMAIL_BYTES
 """Folding makes a text at most twice as long."""
 
 
 class Names(msgspec.Struct, frozen=True):
-    """What a user can be called; at least one is given. Use :func:`checked_names` to make them."""
+    """What a user can be called; at least one is given. Use :func:`checked_names` to make them.
+
+    A username that ``is_derived`` from the address gets a number where it is taken.
+    """
 
     username: str
     email: str
+    is_derived: bool = False
 
 
 def checked_names(username: str, email: str) -> Names:
@@ -67,7 +78,8 @@ def checked_names(username: str, email: str) -> Names:
         raise ValidationFailed("username", "give a username or an email")
     if email:
         email = check_email(email)
-    return Names(check_username(username or email.partition("@")[0]), email)
+    derived = check_username(username or email.partition("@")[0])
+    return Names(derived, email, is_derived=not username)
 
 
 def create(
@@ -80,6 +92,8 @@ def create(
     quota: int,
 ) -> User:
     """A new account with an empty home of ``quota`` bytes (0: no limit); AlreadyExists."""
+    if names.is_derived:
+        names = msgspec.structs.replace(names, username=_free_username(writer, names.username))
     _refuse_taken(writer, names, but_not=0)
     user_id, home, trash = ids.make(), ids.make(), ids.make()
     act = Act(actor=user_id, now=now)
@@ -135,6 +149,17 @@ def rewrite(writer: Writer, user_id: int, **facts: object) -> User:
     changed: User = msgspec.structs.replace(user, **facts)
     _USERS.put(writer, changed, user_id)
     return changed
+
+
+def _free_username(reader: Reader, wanted: str) -> str:
+    """``wanted``, or the first of it with 2, 3 … behind it that nobody has."""
+    tried = wanted
+    for number in range(2, MAX_NUMBERED):
+        if _USERNAMES.get(reader, _key(tried)) is None:
+            break
+        tail = str(number)
+        tried = wanted[: MAX_USERNAME_LENGTH - len(tail)] + tail
+    return tried
 
 
 def _known(reader: Reader, user_id: int) -> User:

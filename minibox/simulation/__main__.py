@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -42,25 +42,34 @@ def _run_all(seeds: range, mode: str, jobs: int, *, fail_fast: bool) -> int:
     failed: list[int] = []
     done = requests = 0
     virtual_seconds = 0.0
-    context = get_context("spawn")  # each process as fresh as the first: nothing is inherited
-    with ProcessPoolExecutor(jobs, context) as workers:
-        running = workers.map(partial(run_quietly, mode), seeds, chunksize=SEEDS_A_TASK)
-        for result in running:
-            done += 1
-            requests += result.requests
-            virtual_seconds += result.virtual_seconds
-            if result.problem:
-                failed.append(result.seed)
-                _print(result, TAIL_LINES)
-                if fail_fast:
-                    workers.shutdown(cancel_futures=True)
-                    break
+    for result in _results(seeds, mode, jobs):
+        done += 1
+        requests += result.requests
+        virtual_seconds += result.virtual_seconds
+        if result.problem:
+            failed.append(result.seed)
+            _print(result, TAIL_LINES)
+            if fail_fast:
+                break
     seconds = time.monotonic() - began
     sys.stdout.write(
         f"{done} seeds, {requests} requests, {virtual_seconds / 3600:.1f} virtual hours"
         f" in {seconds:.0f} s ({done / seconds:.1f} seeds/s): {len(failed)} failed {failed or ''}\n"
     )
     return 1 if failed else 0
+
+
+def _results(seeds: range, mode: str, jobs: int) -> Iterator[Result]:
+    """In the order of the seeds."""
+    if jobs == 1:
+        yield from map(partial(run_quietly, mode), seeds)
+        return
+    context = get_context("spawn")  # each process as fresh as the first: nothing is inherited
+    with ProcessPoolExecutor(jobs, context) as workers:
+        try:
+            yield from workers.map(partial(run_quietly, mode), seeds, chunksize=SEEDS_A_TASK)
+        finally:
+            workers.shutdown(wait=False, cancel_futures=True)
 
 
 def _print(result: Result, lines: int) -> None:

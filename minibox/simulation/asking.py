@@ -132,8 +132,6 @@ class Asking:
         return self._cluster.may_be_full
 
 
-
-
 def _told(outcome: object) -> str:
     match outcome:
         case Refused(failure=failure):

@@ -43,7 +43,9 @@ NODE_ROOM_BYTES = 1 << 40
 _KEY = Secret(b"simulated cluster key, 32 bytes!")
 
 
-def simulated_config(nodes: int, *, replicas: int = 3, ack: int = 2, quota_bytes: int = 0) -> Config:
+def simulated_config(
+    nodes: int, *, replicas: int = 3, ack: int = 2, quota_bytes: int = 0
+) -> Config:
     """A cluster.yaml for the simulation: short thresholds and cheap password hashing."""
     replicas = min(replicas, nodes)
     lines = [
@@ -168,7 +170,9 @@ class SimulatedCluster:
 
     def client(self, machine: str, login: Login | None) -> Http:
         """A client on its own machine that never tries a call again by itself."""
-        return Http(self.client_world(machine), URL, Authority(None), login=login, patience_seconds=0)
+        return Http(
+            self.client_world(machine), URL, Authority(None), login=login, patience_seconds=0
+        )
 
     def client_world(self, machine: str) -> World:
         """The world of a client's machine, made when first asked for."""

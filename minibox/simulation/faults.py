@@ -52,7 +52,7 @@ class Faults:
         doings, weights = zip(*self._faults, strict=True)
         while not self._over:
             await self._cluster.pause(self._generator.uniform(shortest, longest))
-            if self._over:
+            if self._is_over():
                 return
             [doing] = self._generator.choices(doings, weights)
             self._cluster.together(self._do(doing))
@@ -180,7 +180,7 @@ class Faults:
         """The coordinator's disk is full."""
         self._event("fills the metadata disk")
         self._cluster.may_be_full = True
-        self._cluster.metadata.room_bytes = self._cluster.metadata.rows.bytes
+        self._cluster.metadata.room_bytes = self._cluster.metadata.rows.bytes * 20 // 19
         await self._last(0.5, 4)
         self._cluster.metadata.room_bytes = None
         await self._room_is_back()
@@ -226,10 +226,15 @@ class Faults:
             return True
         platters = {name: platter_of(disk) for name, disk in self._cluster.disks.items()}
         wanted = self._cluster.config.cluster.replicas
-        known = self._cluster.store().read(lambda reader: [each for each, _ in holders.every(reader)])
+        known = self._cluster.store().read(
+            lambda reader: [each for each, _ in holders.every(reader)]
+        )
         return all(len(holding(platters, chunk)) >= wanted for chunk in known)
 
     # Choices
+
+    def _is_over(self) -> bool:
+        return self._over
 
     async def _return(self, machine: str) -> None:
         await self._last(0.1, 9)

@@ -124,9 +124,7 @@ def _check_journal(row: Namespace, changes: tuple[Change, ...], entries: dict[in
     replayed: dict[int, Entry] = {}
     for change in changes:
         before = replayed.get(change.before.id) if change.before is not None else None
-        _expect(
-            before == change.before, "M4", f"change {change.sequence} began from another entry"
-        )
+        _expect(before == change.before, "M4", f"change {change.sequence} began from another entry")
         journal.replay(replayed, change)
     _expect_equal_trees(replayed, entries, "a replay from nothing")
 
@@ -182,8 +180,9 @@ def _check_references(reader: Reader, files: dict[int, Filed]) -> None:
     found = Counter(references.every(reader))
     _expect(found == wanted, "M5", f"references differ: {found - wanted} and {wanted - found}")
     referenced = {chunk for chunk, _, _ in wanted}
-    for chunk, _ in references.condemned(reader):
-        _expect(chunk not in referenced, "R1", f"{chunk.hex()} is condemned and referenced")
+    for condemned, _ in references.condemned(reader):
+        is_free = condemned not in referenced
+        _expect(is_free, "R1", f"{condemned.hex()} is condemned and referenced")
 
 
 def _check_quota(reader: Reader, row: Namespace, files: list[Filed]) -> None:

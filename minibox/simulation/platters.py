@@ -28,7 +28,6 @@ from minibox.simulation.disk import SimulatedDisk
 from minibox.simulation.promises import Broken
 from minibox.store import Reader
 
-
 MEMBERSHIP_SECONDS = 10.0
 """So long after a disk is lost the coordinator may not have heard of it."""
 
@@ -90,7 +89,9 @@ def check_holders(
             platter = platters[holder.node]
             is_excused = platter.disk != holder.disk or (holder.node, chunk) in damaged
             if chunk not in platter.good and not is_excused:
-                raise Broken("D3", f"{holder.node} gave a receipt for {chunk.hex()} it doesn't have")
+                raise Broken(
+                    "D3", f"{holder.node} gave a receipt for {chunk.hex()} it doesn't have"
+                )
 
 
 def check_acknowledged(cluster: SimulatedCluster, file: int, number: int) -> None:

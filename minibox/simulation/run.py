@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, FirstError
 from twisted.logger import globalLogBeginner, globalLogPublisher
 
 from minibox.chunk import ChunkId
@@ -23,12 +23,13 @@ from minibox.simulation.cluster import SimulatedCluster, simulated_config
 from minibox.simulation.contents import Contents
 from minibox.simulation.faults import Faults
 from minibox.simulation.invariants import Records, check_records, check_replay
+from minibox.simulation.person import Home
 from minibox.simulation.platters import check_holders, holding, platter_of
 from minibox.simulation.promises import Broken, Promises
 from minibox.simulation.reading import judge_read, read_of
 from minibox.simulation.trace import Trace
 from minibox.simulation.verdict import check_promises, homes_of
-from minibox.simulation.workload import Home, Person
+from minibox.simulation.workload import Worker
 from minibox.store import Reader
 
 CHECK_SECONDS = 3.0
@@ -68,7 +69,7 @@ def run_seed(seed: int, *, mode: str = "liveness", shape: Shape = Shape()) -> Re
     trace = Trace()
     run = Run(seed, trace, shape)
     problem = ""
-    globalLogPublisher.addObserver(run.hear)
+    globalLogPublisher.addObserver(run.hear)  # type: ignore[arg-type]
     try:
         run.cluster.simulation.run(run.live(is_liveness=mode == "liveness"), LIMIT_SECONDS)
     except Broken as broken:
@@ -78,7 +79,7 @@ def run_seed(seed: int, *, mode: str = "liveness", shape: Shape = Shape()) -> Re
     except Exception as bug:  # noqa: BLE001 - whatever it is, it belongs to this seed
         problem = f"bug: {bug!r}\n{''.join(traceback.format_exception(bug))}"
     finally:
-        globalLogPublisher.removeObserver(run.hear)
+        globalLogPublisher.removeObserver(run.hear)  # type: ignore[arg-type]
         gc.enable()
     trace.event("run", "ends", problem)
     requests = sum(" client" in line[10:24] for line in trace.lines)
@@ -108,7 +109,7 @@ class Run:
         self._promises = Promises()
         self._contents = Contents(Random(chance.getrandbits(64)))
         self._users = [f"user{number}" for number in range(1, chance.randrange(2, 4))]
-        self._people: list[Person] = []
+        self._people: list[Worker] = []
         self._asking: list[Asking] = []
         self._snapshots: list[tuple[int, int, dict[int, Entry]]] = []
         self._broken: Broken | None = None
@@ -162,7 +163,7 @@ class Run:
             asking = Asking(machine, self.cluster, http, Random(self._chance.getrandbits(64)))
             self._asking.append(asking)
             home = Home(user)
-            person = Person(
+            person = Worker(
                 self.cluster,
                 asking,
                 home,
@@ -210,7 +211,9 @@ class Run:
                 raise Broken("D1", f"no disk has a good copy of {chunk.hex()}")
         for filed in records.files.values():
             asking = readers.get(filed.namespace)
-            if asking is None or not _is_live(filed.entry, records.trees[filed.namespace], filed.namespace):
+            if asking is None or not _is_live(
+                filed.entry, records.trees[filed.namespace], filed.namespace
+            ):
                 continue
             for version in filed.versions:
                 file = filed.entry.public_id
@@ -222,7 +225,9 @@ class Run:
 
     async def _read(self, asking: Asking, file: str, number: int) -> Any:  # noqa: ANN401
         query = api.DownloadQuery(number)
-        return await read_of(await asking.http.receive(api.DOWNLOAD, {"file_id": file}, query=query))
+        return await read_of(
+            await asking.http.receive(api.DOWNLOAD, {"file_id": file}, query=query)
+        )
 
     async def _converge(self) -> None:
         """Each live chunk has all its copies soon, on nodes that really have them (D2)."""
@@ -261,8 +266,8 @@ class Run:
         gathered = DeferredList(running, fireOnOneErrback=True, consumeErrors=True)
         try:
             await gathered
-        except Exception as first:
-            raise getattr(first, "subFailure", first).value from first
+        except FirstError as first:
+            first.subFailure.raiseException()
 
 
 def _copies(reader: Reader) -> dict[ChunkId, Copies]:

@@ -83,7 +83,9 @@ class _Staging:
                 for chunk in placed:
                     await self._through_door(contents[chunk][1], chunk.hex())
                 continue
-            batch = [Outgoing(contents[each][0], (contents[each][1],), placed[each]) for each in placed]
+            batch = [
+                Outgoing(contents[each][0], (contents[each][1],), placed[each]) for each in placed
+            ]
             sending = send_chunks(
                 self._nodes, batch, upload=upload_number(plan), copies=plan.copies, ack=plan.ack
             )

@@ -1,10 +1,10 @@
-"""What was promised to clients against what the cluster has: M1 to M4, and D1 to D3 on its disks."""
+"""What was promised to clients against what the cluster has: D5 and M1 to M4."""
 
 from collections import Counter, defaultdict
 
+from minibox.coordinator import accounts, journal
 from minibox.coordinator.journal import Change
 from minibox.coordinator.tree import Entry
-from minibox.coordinator import accounts, journal
 from minibox.identity import from_text
 from minibox.manifest import EMPTY_SHA256
 from minibox.simulation.invariants import Records
@@ -17,13 +17,23 @@ def check_promises(records: Records, promises: Promises, homes: dict[str, int]) 
 
     ``homes`` has each user's namespace. Broken: D5, M1, M2, M3, M4.
     """
-    purged = {row.id: _purged(records.changes[row.id]) for row in records.namespaces}
-    gone = {entry for entries in purged.values() for entry in entries}
+    gone: dict[int, int] = {}
+    for row in records.namespaces:
+        gone.update(_purged(records.changes[row.id]))
     asked = {_number(entry) for entry in promises.purge_asked}
-    for entries in purged.values():
-        for entry, by in entries.items():
-            if by not in asked:
-                raise Broken("M2", f"entry {entry} was purged with {by}, which nobody has asked")
+    for entry, by in gone.items():
+        if by not in asked:
+            raise Broken("M2", f"entry {entry} was purged with {by}, which nobody has asked")
+    _check_contents(records, promises, gone)
+    _check_single(records, promises)
+    by_user: defaultdict[str, list[Fact]] = defaultdict(list)
+    for fact in promises.facts:
+        by_user[fact.user].append(fact)
+    for user, facts in by_user.items():
+        _check_facts(facts, records.changes[homes[user]])
+
+
+def _check_contents(records: Records, promises: Promises, gone: dict[int, int]) -> None:
     for (file, number), sha256 in promises.contents.items():
         filed = records.files.get(_number(file))
         if filed is None:
@@ -33,12 +43,6 @@ def check_promises(records: Records, promises: Promises, homes: dict[str, int]) 
             raise Broken("M2", f"{file}.{number} was seen, and the head is {filed.entry.head}")
         elif filed.versions[number - 1].content.sha256 != sha256:
             raise Broken("D5", f"{file}.{number} has another content than was seen of it")
-    _check_single(records, promises)
-    by_user: defaultdict[str, list[Fact]] = defaultdict(list)
-    for fact in promises.facts:
-        by_user[fact.user].append(fact)
-    for user, facts in by_user.items():
-        _check_facts(facts, records.changes[homes[user]])
 
 
 def homes_of(reader: Reader) -> dict[str, int]:
@@ -57,7 +61,9 @@ def _check_single(records: Records, promises: Promises) -> None:
     made.pop(EMPTY_SHA256, None)
     for sha256 in promises.sent_once:
         if made[sha256] > 1 and sha256 not in promises.spread and sha256 not in promises.in_doubt:
-            raise Broken("M3", f"{sha256.hex()[:12]} was sent once and made {made[sha256]} versions")
+            raise Broken(
+                "M3", f"{sha256.hex()[:12]} was sent once and made {made[sha256]} versions"
+            )
     for sha256, code in promises.refused.items():
         if made[sha256] and sha256 not in promises.in_doubt and sha256 not in promises.sent_once:
             raise Broken("M1", f"{sha256.hex()[:12]} was refused ({code}) and is committed")
@@ -119,7 +125,7 @@ def _purged(changes: tuple[Change, ...]) -> dict[int, int]:
 
 def _number(public_id: str) -> int:
     for prefix in ("f", "d"):
-        number = from_text(prefix, public_id)  # type: ignore[arg-type]
+        number = from_text(prefix, public_id)
         if number is not None:
             return number
     raise ValueError(public_id)

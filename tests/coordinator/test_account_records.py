@@ -55,7 +55,8 @@ def test_a_renamed_user_leaves_no_name_behind(rows):
 
 
 def test_a_name_is_given_or_made_from_the_address():
-    assert checked_names("", "eve@x.org") == Names("eve", "eve@x.org")
+    assert checked_names("", "eve@x.org") == Names("eve", "eve@x.org", is_derived=True)
+    assert checked_names("Eve", "eve@x.org") == Names("Eve", "eve@x.org")
     for username, email in (("", ""), ("a@b", ""), ("", "nobody"), ("a:b", "")):
         with pytest.raises(ValidationFailed):
             checked_names(username, email)

@@ -78,6 +78,14 @@ def test_twins_of_a_name_are_taken(cluster):
     assert answer.status == 409
 
 
+def test_two_addresses_with_one_first_part_get_two_usernames(cluster):
+    made = [register(cluster, email=f"walt@{each}.org") for each in ("x", "y", "z")]
+    assert [each.status for each in made] == [201] * 3
+    assert [each.json["user"]["username"] for each in made] == ["walt", "walt2", "walt3"]
+    assert login(cluster, email="walt@y.org").json["user"] == made[1].json["user"]
+    assert register(cluster, email="walt@x.org").status == 409
+
+
 def test_unknown_users_and_wrong_passwords_are_told_nothing_apart(cluster, monkeypatch):
     register(cluster, username="erin")
     hashed = []

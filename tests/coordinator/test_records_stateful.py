@@ -53,6 +53,11 @@ class Records(RuleBasedStateMachine):
         ]  # fmt: skip
         return sorted(entries, key=lambda each: each.id)[pick % len(entries)] if entries else None
 
+    def home_and_entry(self, pick, at):
+        """Mostly the home that the entry is in."""
+        home = self.home(pick)
+        return home, self.any_entry(at, home if pick % 5 else None)
+
     def folder(self, ledger, pick):
         found = [
             each for each in everything(self.book.rows, ledger.namespace.id).values()
@@ -82,20 +87,23 @@ class Records(RuleBasedStateMachine):
 
     @rule(pick=PICK, at=PICK, to=PICK, name=NAMES, or_rename=st.booleans())
     def move(self, pick, at, to, name, or_rename):
-        home, entry = self.home(pick), self.any_entry(at)
+        home, entry = self.home_and_entry(pick, at)
         if entry is None:
             return
 
         def operation(ledger, _ids):
             live = folders.live(ledger.writer, ledger, entry.id)
             parent = self.folder(ledger, to)
+            if to % 4 == 0 and live.is_folder:
+                inside = [each for each in tree.below(ledger.writer, live) if each.is_folder]
+                parent = inside[0] if inside else live
             return folders.move(ledger, live, parent, valid_name(name), or_rename=or_rename)
 
         self.attempt(home, operation)
 
     @rule(pick=PICK, at=PICK, to=PICK, name=NAMES)
     def copy(self, pick, at, to, name):
-        home, entry = self.home(pick), self.any_entry(at)
+        home, entry = self.home_and_entry(pick, at)
         if entry is None or len(everything(self.book.rows, home)) > 30:
             return
 
@@ -107,7 +115,7 @@ class Records(RuleBasedStateMachine):
 
     @rule(pick=PICK, at=PICK, tag=st.sampled_from(["x", "y"]))
     def retag(self, pick, at, tag):
-        home, entry = self.home(pick), self.any_entry(at)
+        home, entry = self.home_and_entry(pick, at)
         if entry is not None:
             self.attempt(
                 home,
@@ -120,7 +128,7 @@ class Records(RuleBasedStateMachine):
 
     @rule(pick=PICK, at=PICK)
     def discard(self, pick, at):
-        home, entry = self.home(pick), self.any_entry(at)
+        home, entry = self.home_and_entry(pick, at)
         if entry is not None:
             self.attempt(
                 home,
@@ -142,9 +150,9 @@ class Records(RuleBasedStateMachine):
             self.attempt(home, lambda ledger, _: trash.purge(ledger, number))
             assert tree.by_id(self.book.rows, number) is None
 
-    @rule(pick=PICK, at=PICK, number=st.integers(-1, 4))
+    @rule(pick=PICK, at=PICK, number=st.integers(0, 2))
     def restore_version(self, pick, at, number):
-        home, entry = self.home(pick), self.any_entry(at)
+        home, entry = self.home_and_entry(pick, at)
         if entry is not None and not entry.is_folder:
             self.attempt(
                 home,

@@ -1,4 +1,4 @@
-"""The whole cluster under seeded faults: some seeds at each test run, thousands in `make simulate`."""
+"""The whole cluster under seeded faults: some seeds here, thousands in `make simulate`."""
 
 import os
 import subprocess
