@@ -67,7 +67,7 @@ async def send_chunks(
     try:
         answered = await gatherResults(sending, consumeErrors=True)
     except FirstError as first:
-        raise first.subFailure.value from None
+        first.subFailure.raiseException()
     return [receipt for receipts in answered for receipt in receipts]
 
 

@@ -300,6 +300,10 @@ class Channel(HTTPChannel):
         """Write the head of a response whose content follows piece by piece."""
         self.transport.write(self._head(b"%b %b %b" % (version, code, reason), headers, b""))
 
+    def is_answering(self, request: TwistedRequest) -> bool:
+        """Whether this request is the one under way, so that it may be answered."""
+        return bool(self.requests) and self.requests[0] is request
+
     def send_answer(
         self, request: "Request", content_type: bytes | None, length: int | None, content: bytes
     ) -> None:
@@ -333,7 +337,7 @@ class Channel(HTTPChannel):
 
     def requestDone(self, request: TwistedRequest) -> None:  # noqa: N802
         """The response is finished: go on with the next request, or close."""
-        if not self.requests or self.requests[0] is not request:
+        if not self.is_answering(request):
             raise RuntimeError("only the request under way can be done")
         self.requests.clear()
         if self._state is State.BODY:

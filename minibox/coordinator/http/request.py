@@ -117,7 +117,7 @@ class Request(server.Request):
 
     def respond(self, status: int, content: bytes, content_type: bytes | None) -> None:
         """Answer with these bytes and finish. The headers set before go with them."""
-        if self._disconnected:
+        if self._disconnected or not self.channel.is_answering(self):
             return
         if self.cookies:
             self.responseHeaders.setRawHeaders(b"Set-Cookie", self.cookies)
