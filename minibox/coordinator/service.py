@@ -33,6 +33,7 @@ from minibox.coordinator.outbound import Outbound
 from minibox.coordinator.passwords import Passwords
 from minibox.coordinator.readiness import Readiness
 from minibox.coordinator.repair import Repair
+from minibox.coordinator.survey import Survey
 from minibox.credentials import (
     AccessTokens,
     Capabilities,
@@ -53,6 +54,7 @@ from minibox.world import World
 NAME = "coordinator"
 ADMIN = "admin"
 REPAIR_SECONDS = 1.0
+SURVEY_SECONDS = 1.0
 LEASE_SECONDS = 5.0
 FORGET_SECONDS = 5.0
 RESERVE_SECONDS = lineage.SECONDS_AHEAD / 2
@@ -154,6 +156,8 @@ async def start_coordinator(
             await logins.register(Names(ADMIN, ""), await first_password(), role="admin")
 
         repairing = await _periodic(running, world, REPAIR_SECONDS, repair.turn)
+        survey = Survey(clock, store, cluster)
+        await _periodic(running, world, SURVEY_SECONDS, survey.turn)
         await _periodic(running, world, LEASE_SECONDS, direct.expire)
         await _periodic(running, world, FORGET_SECONDS, changes.forget_old)
         await _periodic(

@@ -205,6 +205,12 @@ def _check_debts(reader: Reader) -> None:
     for chunk, copies in holders.every(reader):
         names = [holder.node for holder in copies.holders]
         _expect(len(set(names)) == len(names), "D2", "a node holds a chunk twice")
+        is_accounted = (
+            references.is_referenced(reader, chunk)
+            or references.is_condemned(reader, chunk)
+            or uploads.is_pinned(reader, chunk)
+        )
+        _expect(is_accounted, "R1", f"{chunk.hex()} would never be used nor removed")
         debt = owed.pop(chunk, None)
         if debt is not None:
             _expect(debt.have == len(names) < debt.want, "D2", f"a debt is wrong: {debt}, {names}")

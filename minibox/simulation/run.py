@@ -57,7 +57,7 @@ class Shape(msgspec.Struct, frozen=True):
     deeds: int = 26
     shortest_peace: float = 0.1
     longest_peace: float = 2.0
-    replaces_emptied_disks: bool = False
+    replaces_emptied_disks: bool = True
     """Whether copies that went with a disk have to be made anew elsewhere; if not, such chunks are
     left out of D2."""
 

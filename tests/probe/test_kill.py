@@ -8,7 +8,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from real_cluster import COORDINATOR
+from real_cluster import COORDINATOR, eventually
 
 pytestmark = pytest.mark.probe
 
@@ -28,6 +28,12 @@ def library_files(*packages):
 def content(seed, length):
     """Bytes that look random and are the same each time."""
     return hashlib.shake_256(seed.encode()).digest(length)
+
+
+def copies_on(cluster, node, files):
+    """How many of these, each of one chunk, are on the disk of a node."""
+    found = [volume.read_bytes() for volume in (cluster.folder / node / "volumes").glob("*.vol")]
+    return sum(any(each in volume for volume in found) for each in files.values())
 
 
 def store(cluster, files):
@@ -80,13 +86,38 @@ def test_what_was_acknowledged_is_there_after_kill_9_of_everything_at_once(clust
     check(cluster, files)
 
 
-def test_once_fully_replicated_two_nodes_may_lose_their_disks(cluster):
-    files = {"a.bin": content("a", 3_000_000), "b.bin": content("b", 1000)}
+def test_once_fully_replicated_two_nodes_may_lose_their_disks_and_get_all_back(cluster):
+    files = {"a.bin": content("a", 200_000), "b.bin": content("b", 1000)}
     store(cluster, files)
     cluster.await_copies(3)
     cluster.kill("n1", "n3")
     for node in ("n1", "n3"):
         shutil.rmtree(cluster.folder / node)
+    check(cluster, files)
+    cluster.start("n1", "n3")
+    cluster.await_nodes(3)
+    eventually(lambda: copies_on(cluster, "n1", files) == copies_on(cluster, "n3", files) == 2)
+    cluster.await_copies(3)
+
+
+def test_what_a_lost_node_had_is_made_anew_on_the_others(make_cluster):
+    cluster = make_cluster(
+        nodes=4, suspect_seconds=2, down_seconds=3, lost_seconds=4, repair_seconds=0.5
+    )
+    cluster.start_all()
+    cluster.log_in()
+    files = {f"{number}.bin": content(str(number), 20_000) for number in range(10)}
+    store(cluster, files)
+    cluster.await_copies(3)
+    cluster.kill("n1")
+    shutil.rmtree(cluster.folder / "n1")
+
+    def are_all_elsewhere():
+        return sum(copies_on(cluster, node, files) for node in ("n2", "n3", "n4")) == 3 * len(files)
+
+    assert not are_all_elsewhere()
+    eventually(are_all_elsewhere)
+    cluster.await_copies(3)
     check(cluster, files)
 
 
