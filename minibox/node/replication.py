@@ -20,7 +20,7 @@ from minibox.node.peers import Peers
 from minibox.node_api import Receipt
 from minibox.world import Clock
 
-LINGER_SECONDS = 0.002
+LINGER_SECONDS = 0.005
 MAX_BEHIND_BYTES = 64 * 1024 * 1024
 """Chunks that answered puts still send. Above it answers wait until their own are sent."""
 

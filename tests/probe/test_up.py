@@ -46,8 +46,12 @@ class Up:
         number = self.process.pid
         found = {}
         for child in Path(f"/proc/{number}/task/{number}/children").read_text().split():
-            _, _, module, *rest = Path(f"/proc/{child}/cmdline").read_text().split("\0")
-            found[rest[0] if module == "minibox.node" else COORDINATOR] = int(child)
+            words = Path(f"/proc/{child}/cmdline").read_text().split("\0")
+            match words[2:4]:  # one that has just begun or ended has none of its own
+                case ["minibox.node", name]:
+                    found[name] = int(child)
+                case ["minibox.coordinator", _]:
+                    found[COORDINATOR] = int(child)
         return found
 
     def close(self):
