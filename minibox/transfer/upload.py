@@ -21,7 +21,7 @@ from minibox.world import World
 
 CUT_BYTES = 2 * 1024 * 1024
 """So much is gathered before a thread cuts and hashes it."""
-SENDS_IN_FLIGHT = 2
+SENDS_IN_FLIGHT = 4
 """Batches of chunks, of about CUT_BYTES each, that are being stored at the same time."""
 INLINE_BYTES = 64 * 1024
 """Smaller contents are hashed where they are: a thread would take longer to reach."""
