@@ -24,6 +24,9 @@ from minibox.store import Store
 from minibox.transfer import Nodes, Placed, Source
 from minibox.world import World
 
+STANDING_SECONDS = 0.05
+"""So late the silence of a node may be noticed by what is being written."""
+
 _log = Logger()
 
 
@@ -55,6 +58,8 @@ class Cluster:
         patience = Patience(settings.suspect_seconds, settings.down_seconds, settings.lost_seconds)
         names = [member.node for member in layout.members]
         self.membership = Membership.begin(names, self._began, patience)
+        self._standing: Standing = {}
+        self._standing_until = 0.0
         self.endpoints = {name: config.nodes[name].listen for name in names if name in config.nodes}
         nodes.know(self.endpoints)
 
@@ -94,6 +99,7 @@ class Cluster:
             )
         former = self.membership
         self.membership = former.heard(beat, self.now)
+        self._standing_until = 0.0
         return HeartbeatAnswer(
             order=lineage.order(self._lineage, self.sequence),
             seconds=self.seconds,
@@ -109,8 +115,12 @@ class Cluster:
         return self.membership.state(node, self.now)
 
     def standing(self) -> Standing:
-        """The nodes that are up, with their disks."""
-        return self.membership.disks_up(self.now)
+        """The nodes that are up, with their disks; looked at anew many times a second."""
+        now = self.now
+        if now >= self._standing_until:
+            self._standing = self.membership.disks_up(now)
+            self._standing_until = now + STANDING_SECONDS
+        return self._standing
 
     def checked(self, receipts: Iterable[Receipt]) -> dict[ChunkId, tuple[Holder, ...]]:
         """Who holds what by these receipts; BadReceipt where one is not ours."""

@@ -71,11 +71,10 @@ class Upload:
 
     async def finish(self) -> Sent:
         """All is stored durably on enough nodes; NotEnoughNodes, ClusterFull and the like."""
-        await self._turn(is_last=True)
-        await self._settle(self._cutting)
-        for sending in self._sending:
-            await self._settle(sending)
-        self._raise_problem()
+        if self._cutting is None and self._size <= INLINE_BYTES:
+            await self._finish_small()
+        else:
+            await self._finish_large()
         return Sent(tuple(self._chunks), tuple(self._receipts), self._size, self._whole.digest())
 
     def abort(self) -> None:
@@ -85,6 +84,21 @@ class Upload:
             if running is not None:
                 running.cancel()
 
+    async def _finish_small(self) -> None:
+        """All of it is here, and nothing can go on beside it."""
+        self._raise_problem()
+        cut = self._cut(self._gathered, is_last=True)
+        self._chunks.extend(chunk for chunk, _ in cut)
+        if cut:
+            await self._stage(cut)
+
+    async def _finish_large(self) -> None:
+        await self._turn(is_last=True)
+        await self._settle(self._cutting)
+        for sending in self._sending:
+            await self._settle(sending)
+        self._raise_problem()
+
     async def _turn(self, *, is_last: bool) -> None:
         """Hand what was gathered to the cutter, once it is done with what came before."""
         gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
@@ -93,10 +107,7 @@ class Upload:
         self._cutting = self._watched(self._cut_and_send(gathered, is_last=is_last))
 
     async def _cut_and_send(self, gathered: Sequence[bytes], *, is_last: bool) -> None:
-        if self._size <= INLINE_BYTES:
-            cut = self._cut(gathered, is_last=is_last)
-        else:
-            cut = await self._threads.run(self._cut, gathered, is_last=is_last)
+        cut = await self._threads.run(self._cut, gathered, is_last=is_last)
         self._chunks.extend(chunk for chunk, _ in cut)
         fresh = {chunk.id: (chunk, part) for chunk, part in cut if chunk.id not in self._begun}
         if not fresh:
@@ -107,7 +118,7 @@ class Upload:
         self._sending.append(self._watched(self._send(list(fresh.values()))))
 
     def _cut(self, gathered: Sequence[bytes], *, is_last: bool) -> list[tuple[ChunkRef, bytes]]:
-        """In a thread: the chunks that ``gathered`` completes, named."""
+        """Slow for much: the chunks that ``gathered`` completes, named."""
         pieces: list[bytes] = []
         for part in gathered:
             self._whole.update(part)
@@ -118,18 +129,22 @@ class Upload:
 
     async def _send(self, fresh: Sequence[tuple[ChunkRef, Part]]) -> None:
         try:
-            placed = await self._placer.place([chunk for chunk, _ in fresh])
-            batch = [
-                Outgoing(chunk, (part,), placed[chunk.id])
-                for chunk, part in fresh
-                if chunk.id in placed
-            ]
-            if batch:
-                self._receipts += await send_chunks(
-                    self._nodes, batch, upload=self._upload, copies=self._copies, ack=self._ack
-                )
+            await self._stage(fresh)
         finally:
             self._places.release()
+
+    async def _stage(self, fresh: Sequence[tuple[ChunkRef, Part]]) -> None:
+        """Have the chunks placed, and send those that are not stored yet."""
+        placed = await self._placer.place([chunk for chunk, _ in fresh])
+        batch = [
+            Outgoing(chunk, (part,), placed[chunk.id])
+            for chunk, part in fresh
+            if chunk.id in placed
+        ]
+        if batch:
+            self._receipts += await send_chunks(
+                self._nodes, batch, upload=self._upload, copies=self._copies, ack=self._ack
+            )
 
     def _watched(self, work: Coroutine[Any, Any, None]) -> Deferred[None]:
         """Run a coroutine; its failure is kept for whoever feeds or finishes."""
