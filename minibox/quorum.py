@@ -1,10 +1,13 @@
-"""The first k of n answers; the rest go on and are told of."""
+"""The first k of n answers, the rest go on and are told of; or the first of several in turn."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure as TwistedFailure
+
+from minibox.world import Clock
 
 T = TypeVar("T")
 
@@ -109,3 +112,93 @@ class _Race(Generic[T]):
                 self._late(position, self._successes[position])
             else:
                 self._late(position, self._failures[position])
+
+
+class AllRefused(Exception):
+    """No attempt succeeded; what became of each, in their order of failing."""
+
+    def __init__(self, failures: list[Exception]) -> None:
+        super().__init__("; ".join(map(str, failures)))
+        self.failures = failures
+
+
+async def first_in_turn(
+    clock: Clock,
+    attempts: Iterable[Callable[[], Coroutine[Any, Any, T]]],
+    patience_seconds: float,
+    passing: tuple[type[Exception], ...],
+) -> T:
+    """The first success. The next attempt begins when one fails, or is silent for so long.
+
+    Failures of the ``passing`` classes lead on to the next attempt, another one raises at once;
+    AllRefused when none is left. What still runs in the end is cancelled.
+    """
+    turns = _Turns(clock, iter(attempts), patience_seconds, passing)
+    turns.begin_next()
+    return await turns.decided
+
+
+class _Turns(Generic[T]):
+    def __init__(
+        self,
+        clock: Clock,
+        attempts: Iterator[Callable[[], Coroutine[Any, Any, T]]],
+        patience_seconds: float,
+        passing: tuple[type[Exception], ...],
+    ) -> None:
+        self.decided: Deferred[T] = Deferred(lambda _: self._stop())
+        self._clock = clock
+        self._attempts = attempts
+        self._patience_seconds = patience_seconds
+        self._passing = passing
+        self._running: list[Deferred[None]] = []
+        self._open = 0
+        self._is_over = False
+        self._failures: list[Exception] = []
+        self._timer: IDelayedCall | None = None
+
+    def begin_next(self) -> None:
+        """Begin an attempt if one is left; if none is and none runs, all is over."""
+        self._drop_timer()
+        attempt = next(self._attempts, None)
+        if attempt is None:
+            if not self._open and not self._is_over:
+                self._is_over = True
+                self.decided.errback(AllRefused(self._failures))
+            return
+        self._open += 1
+        running = Deferred.fromCoroutine(attempt()).addCallbacks(self._won, self._lost)
+        self._running.append(running)
+        if not self._is_over and not running.called:
+            self._timer = self._clock.callLater(self._patience_seconds, self.begin_next)
+
+    def _won(self, result: T) -> None:
+        self._open -= 1
+        if not self._is_over:
+            self._stop()
+            self.decided.callback(result)
+
+    def _lost(self, reason: TwistedFailure) -> None:
+        self._open -= 1
+        if self._is_over:
+            return
+        if isinstance(reason.value, self._passing):
+            self._failures.append(reason.value)
+            self.begin_next()
+        else:
+            self._stop()
+            self.decided.errback(reason)
+
+    def _stop(self) -> None:
+        self._is_over = True
+        self._drop_timer()
+        self._attempts = iter(())
+        running, self._running = self._running, []
+        for each in running:
+            if not each.called:
+                each.cancel()
+
+    def _drop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None

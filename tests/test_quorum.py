@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
-from minibox.quorum import QuorumImpossible, first_of
+from minibox.errors import DiskFull, NodeFenced
+from minibox.quorum import AllRefused, QuorumImpossible, first_in_turn, first_of
+from minibox.simulation.clock import VirtualClock
 
 
 class Race:
@@ -115,3 +117,80 @@ def test_every_outcome_is_heard_exactly_once_in_any_order(needed, order, wins):
         heard = [*outcome.value.successes, *outcome.value.failures]
         assert sorted([*heard, *late]) == list(range(5))
     assert not any(a == b for a, b in itertools.product(heard, late))
+
+
+class Turns:
+    """Attempts in turn, three seconds apart, that end when the test says so."""
+
+    def __init__(self, attempts):
+        self.clock = VirtualClock()
+        self.begun = []
+        self.cancelled = []
+        self.outcome = []
+        self.running = Deferred.fromCoroutine(
+            first_in_turn(
+                self.clock,
+                [lambda at=at: self._attempt(at) for at in range(attempts)],
+                3.0,
+                (DiskFull,),
+            )
+        )
+        self.running.addBoth(self.outcome.append)
+
+    async def _attempt(self, at):
+        waiting = Deferred()
+        self.begun.append(waiting)
+        try:
+            return await waiting
+        except CancelledError:
+            self.cancelled.append(at)
+            raise
+
+
+def test_the_next_begins_only_when_one_fails_or_is_silent():
+    turns = Turns(3)
+    assert len(turns.begun) == 1
+    turns.begun[0].errback(DiskFull("n1"))
+    assert len(turns.begun) == 2
+    turns.clock.advance(2.9)
+    assert len(turns.begun) == 2
+    turns.clock.advance(0.2)
+    assert len(turns.begun) == 3
+
+
+def test_the_first_success_of_several_counts_and_the_others_are_cancelled():
+    turns = Turns(3)
+    turns.clock.advance(3.1)
+    turns.begun[0].callback("slow")
+    assert turns.outcome == ["slow"]
+    assert turns.cancelled == [1]
+    turns.clock.advance(10.0)
+    assert len(turns.begun) == 2
+
+
+def test_when_all_fail_their_failures_are_told():
+    turns = Turns(2)
+    turns.begun[0].errback(DiskFull("n1"))
+    turns.begun[1].errback(DiskFull("n2"))
+    problem = turns.outcome[0].value
+    assert isinstance(problem, AllRefused)
+    assert [each.node for each in problem.failures] == ["n1", "n2"]
+
+
+def test_another_failure_ends_the_turns_at_once():
+    turns = Turns(2)
+    turns.begun[0].errback(NodeFenced("n1"))
+    assert isinstance(turns.outcome[0].value, NodeFenced)
+    assert len(turns.begun) == 1
+
+
+def test_who_leaves_cancels_what_runs_in_turn():
+    turns = Turns(2)
+    turns.clock.advance(3.1)
+    turns.running.cancel()
+    assert turns.cancelled == [0, 1]
+    assert isinstance(turns.outcome[0].value, CancelledError)
+
+
+def test_no_attempt_at_all_is_a_refusal():
+    assert isinstance(Turns(0).outcome[0].value, AllRefused)

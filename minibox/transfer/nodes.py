@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from minibox.codec import R, Record
 from minibox.errors import Unreachable
 from minibox.rpc import Answer, Dialer, Identity, Part
-from minibox.world import World
+from minibox.world import Clock, World
 
 
 class Nodes:
@@ -32,6 +32,11 @@ class Nodes:
         self._endpoints: dict[str, str] = {}
         self._dialers: dict[str, Dialer] = {}
         self._retired: list[Dialer] = []
+
+    @property
+    def clock(self) -> Clock:
+        """The clock on which calls wait."""
+        return self._world.clock
 
     def know(self, nodes: Mapping[str, str]) -> None:
         """Learn where nodes listen: names to Twisted endpoint strings."""

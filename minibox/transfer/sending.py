@@ -1,6 +1,7 @@
 """Chunks to nodes: many in one call, to the first node of their placement that takes them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -12,19 +13,21 @@ from minibox.errors import (
     CallTimeout,
     ClusterFull,
     DiskFull,
-    Failure,
     NodeFenced,
     NotEnoughNodes,
     StoreStopped,
     Unreachable,
 )
 from minibox.node_api import MAX_CHUNKS_PER_CALL, PUT, Put, PutAnswer
+from minibox.quorum import AllRefused, first_in_turn
 from minibox.rpc import Part
 from minibox.transfer.nodes import Nodes
 
 GROUP_BYTES = 2 * 1024 * 1024
 """A call is sent with so many bytes at most, unless one chunk is larger."""
 CALL_SECONDS = 10.0
+PATIENCE_SECONDS = 3.0
+"""A node that is silent for so long is joined by the next one; what both store is one chunk."""
 
 _TRY_ANOTHER = (Unreachable, CallTimeout, NodeFenced, DiskFull, StoreStopped, NotEnoughNodes)
 
@@ -92,16 +95,21 @@ async def _send_group(
     candidates = group[0].placed.nodes
     capabilities = tuple(each.placed.capability for each in group)
     body = [part for each in group for part in each.parts]
-    refused: list[Failure] = []
-    for first in candidates:
+
+    async def offer(first: str) -> list[Receipt]:
         others = tuple(node for node in candidates if node != first)
         message = Put(upload, capabilities, (others,) * len(group), copies, ack)
-        try:
-            answer = await nodes.call(first, PUT, message, PutAnswer, body, deadline=CALL_SECONDS)
-        except _TRY_ANOTHER as failure:
-            refused.append(failure)
-        else:
-            return list(answer.message.receipts)
-    if refused and all(isinstance(each, DiskFull) for each in refused):
-        raise ClusterFull
-    raise NotEnoughNodes(ack, 0)
+        answer = await nodes.call(first, PUT, message, PutAnswer, body, deadline=CALL_SECONDS)
+        return list(answer.message.receipts)
+
+    try:
+        return await first_in_turn(
+            nodes.clock,
+            [partial(offer, node) for node in candidates],
+            PATIENCE_SECONDS,
+            _TRY_ANOTHER,
+        )
+    except AllRefused as refused:
+        if refused.failures and all(isinstance(each, DiskFull) for each in refused.failures):
+            raise ClusterFull from refused
+        raise NotEnoughNodes(ack, 0) from refused
