@@ -21,7 +21,7 @@ from minibox.node_api import Receipt
 from minibox.world import Clock
 
 LINGER_SECONDS = 0.005
-MAX_BEHIND_BYTES = 64 * 1024 * 1024
+MAX_BEHIND_BYTES = 16 * 1024 * 1024
 """Chunks that answered puts still send. Above it answers wait until their own are sent."""
 
 _log = Logger()

@@ -26,7 +26,7 @@ from minibox.rpc.frames import (
 from minibox.rpc.methods import Caller, Method, Reply
 
 MAX_RUNNING = 256
-MAX_HELD_BYTES = 64 * 1024 * 1024
+MAX_HELD_BYTES = 32 * 1024 * 1024
 
 _log = Logger()
 
