@@ -11,8 +11,6 @@ from minibox.capability import Receipt as Receipt  # noqa: PLC0414  defined on t
 from minibox.chunk import ChunkId, ChunkRef
 from minibox.codec import Record
 
-PROTOCOL_VERSION = 1
-
 MAX_CHUNKS_PER_CALL = 64
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """A put or get names at most this many chunk bytes."""

@@ -3,17 +3,17 @@
 import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import msgspec
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall
-from twisted.python.failure import Failure as Reason
+from twisted.internet.defer import Deferred
 
 from minibox.capability import Capability
 from minibox.chunk import ChunkId, ChunkRef
-from minibox.errors import ContentDamaged, Failure
+from minibox.errors import ChunkDamaged, ContentDamaged, Failure
 from minibox.manifest import Span
 from minibox.node_api import GET, MAX_CHUNKS_PER_CALL, Get, GetAnswer
+from minibox.quorum import AllRefused, first_in_turn
 from minibox.rpc import Body, Part
 from minibox.transfer.nodes import Nodes
 from minibox.world import World
@@ -57,16 +57,16 @@ async def read_content(
             source = sources.get(span.chunk.id)
             if source is None:
                 raise ContentDamaged(path)
-            chase = _Chase(world, nodes, span.chunk, source, report)
-            waiting.append((span, chase.begin()))
+            fetching = _fetch(world, nodes, span.chunk, source, path, report)
+            waiting.append((span, Deferred.fromCoroutine(fetching)))
             ahead += span.chunk.length
             while ahead >= AHEAD_BYTES:
                 first, fetched = waiting.popleft()
                 ahead -= first.chunk.length
-                yield _cut_out(await _found(fetched, path), first)
+                yield _cut_out(await fetched, first)
         while waiting:
             first, fetched = waiting.popleft()
-            yield _cut_out(await _found(fetched, path), first)
+            yield _cut_out(await fetched, first)
     finally:
         for _, fetched in waiting:
             fetched.addErrback(lambda _: None)
@@ -101,74 +101,25 @@ async def fetch_chunks(
     return found
 
 
-class _Chase:
-    """One chunk asked of one holder after the other until a verified copy is here."""
+async def _fetch(
+    world: World, nodes: Nodes, chunk: ChunkRef, source: Source, path: str, report: Report
+) -> Body:
+    """A verified copy, asked of one holder after the other; ContentDamaged naming ``path``."""
 
-    def __init__(
-        self, world: World, nodes: Nodes, chunk: ChunkRef, source: Source, report: Report
-    ) -> None:
-        self._world = world
-        self._nodes = nodes
-        self._chunk = chunk
-        self._source = source
-        self._report = report
-        self._left = iter(source.nodes)
-        self._running: list[Deferred[None]] = []
-        self._hedge: IDelayedCall | None = None
-        self._found: Deferred[Body] = Deferred(lambda _: self._stop())
+    async def ask(node: str) -> Body:
+        found = await _get_one(nodes, node, chunk, source)
+        if not isinstance(found, str):
+            if await _is_good(world, chunk, found.parts):
+                return found
+            found = "damaged"
+        report(chunk.id, node, found)
+        raise ChunkDamaged(chunk.id.hex())
 
-    def begin(self) -> Deferred[Body]:
-        """Fires with the chunk's bytes; fails with ContentDamaged. Cancel it to give up."""
-        self._ask_next()
-        return self._found
-
-    def _ask_next(self) -> None:
-        node = next(self._left, None)
-        if node is None:
-            if not any(not each.called for each in self._running) and not self._found.called:
-                self._found.errback(ContentDamaged(""))
-            return
-        running = Deferred.fromCoroutine(self._ask(node))
-        self._running.append(running)
-        running.addCallbacks(self._ended, self._broke)
-        if not self._found.called and not running.called:
-            self._hedge = self._world.clock.callLater(HEDGE_SECONDS, self._ask_next)
-
-    async def _ask(self, node: str) -> None:
-        try:
-            body = await _get_one(self._nodes, node, self._chunk, self._source)
-        except Failure:
-            return
-        if isinstance(body, str):
-            self._report(self._chunk.id, node, body)
-        elif await _is_good(self._world, self._chunk, body.parts):
-            if not self._found.called:
-                self._found.callback(body)
-        else:
-            self._report(self._chunk.id, node, "damaged")
-
-    def _ended(self, _: None) -> None:
-        self._drop_hedge()
-        if self._found.called:
-            self._stop()
-        else:
-            self._ask_next()
-
-    def _broke(self, reason: Reason) -> None:
-        if not isinstance(reason.value, CancelledError) and not self._found.called:
-            self._found.errback(reason)
-
-    def _drop_hedge(self) -> None:
-        if self._hedge is not None and self._hedge.active():
-            self._hedge.cancel()
-        self._hedge = None
-
-    def _stop(self) -> None:
-        self._drop_hedge()
-        self._left = iter(())
-        for each in self._running:
-            if not each.called:
-                each.cancel()
+    attempts = [partial(ask, node) for node in source.nodes]
+    try:
+        return await first_in_turn(world.clock, attempts, HEDGE_SECONDS, (Failure,))
+    except AllRefused as refused:
+        raise ContentDamaged(path) from refused
 
 
 async def _get_one(nodes: Nodes, node: str, chunk: ChunkRef, source: Source) -> Body | str:
@@ -234,13 +185,6 @@ def _matches(expected: ChunkId, parts: Sequence[Part]) -> bool:
     for part in parts:
         digest.update(part)
     return digest.digest() == expected
-
-
-async def _found(fetched: Deferred[Body], path: str) -> Body:
-    try:
-        return await fetched
-    except ContentDamaged as failure:
-        raise ContentDamaged(path) from failure
 
 
 def _cut_out(body: Body, span: Span) -> list[Part]:
